@@ -1,0 +1,160 @@
+"""From tasks to rewarded rollouts: prompt, sample, extract, grade, reward.
+
+Used by every method that learns from execution and by evaluation, so that all see the same programs and verdicts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coderl.errors import TrainingStopped
+from coderl.extract import extract_program
+from coderl.generate import SampleRequest, generate
+from coderl.rewards import reward_parts, total
+from coderl.rollout import Rollout
+from coderl.seeds import derive
+from coderl.workbench import Workbench
+from sandbox import Status
+from tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """Rollouts grouped by task (all samples of a task are neighbours, in order), and what they cost."""
+
+    rollouts: list[Rollout]
+    generate_seconds: float
+    grade_seconds: float
+
+
+def collect(
+    bench: Workbench,
+    tasks: Sequence[Task],
+    *,
+    samples_per_task: int,
+    stage: str,
+    step: int,
+    temperature: float,
+    max_new_tokens: int,
+) -> Collected:
+    """Sample each task `samples_per_task` times, grade the programs, compute rewards (NaN where UNSCORABLE).
+
+    The same task may stand in `tasks` more than once; the seeds then differ. Raises TrainingStopped when more than
+    `sandbox.max_unscorable` of the verdicts are UNSCORABLE.
+    """
+    config, policy = bench.config, bench.policy
+    started = time.perf_counter()
+    prompts = [bench.renderer.render(task) for task in tasks]
+    seen: dict[str, int] = {}
+    requests, seeds = [], {}
+    for position, (task, prompt) in enumerate(zip(tasks, prompts, strict=True)):
+        repeat = seen[task.id] = seen.get(task.id, -1) + 1
+        for index in range(samples_per_task):
+            key = position, index
+            seeds[key] = derive(config.seed, stage, step, task.id, repeat * samples_per_task + index)
+            requests.append(SampleRequest(key=key, prompt_ids=prompt.ids, seed=seeds[key]))
+    samples = {
+        sample.key: sample
+        for sample in generate(
+            bench.accelerator.unwrap_model(policy.engine),
+            policy.tokenizer,
+            requests,
+            eos_ids=policy.eos_ids,
+            pad_id=policy.pad_id,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            batch_size=config.generation.batch_size,
+            stop_strings=config.generation.stop,
+            autocast=policy.autocast,
+        )
+    }
+    generated = time.perf_counter()
+    drafts = []
+    for request in requests:
+        position, index = request.key
+        sample, task, prompt = samples[request.key], tasks[position], prompts[position]
+        text = policy.decode(sample.ids)
+        drafts.append(
+            Rollout(
+                stage=stage,
+                step=step,
+                task_id=task.id,
+                sample_index=index,
+                seed=seeds[request.key],
+                prompt_ids=prompt.ids,
+                completion_ids=sample.ids,
+                logprobs=sample.logprobs,
+                truncated=sample.truncated,
+                completion=text,
+                program=extract_program(
+                    task, text, response_prefix=prompt.response_prefix, truncated=sample.truncated
+                ),
+            )
+        )
+    owners = [tasks[request.key[0]] for request in requests]
+    rollouts = _grade(bench, owners, drafts)
+    return Collected(
+        rollouts=rollouts,
+        generate_seconds=generated - started,
+        grade_seconds=time.perf_counter() - generated,
+    )
+
+
+def _grade(bench: Workbench, owners: Sequence[Task], drafts: Sequence[Rollout]) -> list[Rollout]:
+    unique: dict[tuple[str, str], int] = {}
+    requests = []
+    for task, draft in zip(owners, drafts, strict=True):
+        if (task.id, draft.program) not in unique:
+            unique[task.id, draft.program] = len(requests)
+            requests.append(task.request(draft.program))
+    verdicts = bench.grader.grade(requests)
+    rollouts = []
+    for task, draft in zip(owners, drafts, strict=True):
+        verdict = verdicts[unique[task.id, draft.program]]
+        parts = reward_parts(
+            verdict, num_visible=len(task.visible), truncated=draft.truncated, config=bench.config.reward
+        )
+        rollouts.append(draft.with_(verdict=verdict, reward_parts=parts, reward=total(parts)))
+    unscorable = [r for r in rollouts if math.isnan(r.reward)]
+    if len(unscorable) > bench.config.sandbox.max_unscorable * len(rollouts):
+        worst = unscorable[0]
+        assert worst.verdict is not None
+        raise TrainingStopped(
+            f"{len(unscorable)} of {len(rollouts)} verdicts are unscorable (limit {bench.config.sandbox.max_unscorable:.0%}), "
+            f"e.g. task {worst.task_id}: {worst.verdict.outcome} {worst.verdict.detail}; `sandbox doctor` checks this machine"
+        )
+    return rollouts
+
+
+def rollout_metrics(rollouts: Sequence[Rollout], num_visible: dict[str, int]) -> dict[str, float]:
+    """What a batch of rollouts says about the policy; shares are of all samples, rewards of the scorable ones."""
+    scored = [r for r in rollouts if not math.isnan(r.reward)]
+    count = len(rollouts)
+    metrics = {
+        "rollout/reward": _mean([r.reward for r in scored]),
+        "rollout/pass_rate": _mean([float(r.verdict is not None and r.verdict.status is Status.PASS) for r in scored]),
+        "rollout/truncated": _mean([float(r.truncated) for r in rollouts]),
+        "rollout/length": _mean([float(len(r.completion_ids)) for r in rollouts]),
+        "rollout/unscorable": 1 - len(scored) / count,
+        "rollout/entropy": -_mean([lp for r in rollouts for lp in r.logprobs]),  # one-sample estimate, nats per token
+        "rollout/unique_programs": len({(r.task_id, r.program) for r in rollouts}) / count,
+        "rollout/visible_pass_rate": _mean([float(_visible_pass(r, num_visible[r.task_id])) for r in scored]),
+    }
+    for rollout in rollouts:
+        if rollout.verdict is not None:
+            name = f"verdict/{rollout.verdict.outcome}"
+            metrics[name] = metrics.get(name, 0.0) + 1 / count
+    return metrics
+
+
+def _visible_pass(rollout: Rollout, num_visible: int) -> bool:
+    assert rollout.verdict is not None
+    cases = rollout.verdict.cases[:num_visible] if num_visible else rollout.verdict.cases
+    return bool(cases) and all(case.outcome == "AC" for case in cases)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan

@@ -1,0 +1,38 @@
+"""Which program does a completion hold? One deterministic answer, shared by reward, evaluation and data building.
+
+The last fenced block wins. A fence that a stop token left open counts to the end of the text; one that was cut off by the
+token limit is a format failure. Text with no fence at all is taken as the program. Never raises.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tasks.task import Style, Task
+
+_FENCE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
+
+
+def fenced_block(text: str, *, truncated: bool) -> str | None:
+    """The last fenced block of `text`, the whole text if it has no fence, None if its last fence was cut off."""
+    fences = list(_FENCE.finditer(text))
+    if not fences:
+        return text
+    if len(fences) % 2 == 1:  # the last fence opens a block that nothing closes
+        return None if truncated else text[fences[-1].end() + 1 :]
+    return text[fences[-2].end() + 1 : fences[-1].start()]
+
+
+def extract_program(task: Task, completion: str, *, response_prefix: str, truncated: bool) -> str:
+    """The program that `completion` stands for, "" where there is none.
+
+    `response_prefix` is the text the prompt made the response begin with. A COMPLETION task's program is its prompt
+    (without trailing white space) followed by the completion up to the first of the task's stop strings.
+    """
+    if task.style is Style.COMPLETION and "```" not in response_prefix + completion:
+        end = min((at for stop in task.stop if (at := completion.find(stop)) >= 0), default=len(completion))
+        return task.prompt.rstrip() + completion[:end] + "\n"
+    block = fenced_block(response_prefix + completion, truncated=truncated)
+    if block is None or not block.strip():
+        return ""
+    return block.rstrip() + "\n"

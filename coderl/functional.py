@@ -1,0 +1,186 @@
+"""The mathematics that several algorithms share, as pure functions on tensors.
+
+Legend: N sequences, T completion tokens (right-padded), V vocabulary. Every mask is explicit, float, 1 on a token that
+counts; nothing here infers a mask from a pad id. No models, files or clocks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LOG_RATIO_LIMIT = 20.0  # exp(20) is 5e8: beyond that a ratio carries no information, only overflow
+
+
+def selected_logprobs(logits: Tensor, tokens: Tensor, temperature: float, chunk_tokens: int = 1024) -> Tensor:
+    """log softmax(logits / temperature) at `tokens`, in float32.
+
+    logits (N, T, V) of any float type, tokens (N, T) -> (N, T). Works through `chunk_tokens` at a time, so that only one
+    chunk is ever held in float32. Raises ValueError for a temperature that is not above 0.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature {temperature}: log-probabilities need a temperature above 0")
+    chunks = []
+    for part, ids in zip(logits.flatten(0, 1).split(chunk_tokens), tokens.flatten().split(chunk_tokens), strict=True):
+        scaled = part.float() / temperature
+        chunks.append(scaled.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1))
+    return torch.cat(chunks).view(tokens.shape)
+
+
+def entropy(logits: Tensor, temperature: float) -> Tensor:
+    """Entropy in nats of softmax(logits / temperature); logits (N, T, V) -> (N, T)."""
+    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    return -(logprobs.exp() * logprobs).sum(-1)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask` is 1; 0 if it is 1 nowhere."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True, eps: float = 1e-8) -> Tensor:
+    """(values - mean) / std over the masked positions, 0 elsewhere; with `shift_mean` False the mean is added back.
+
+    Variance is the unbiased one. With fewer than two masked positions, or no variance, the values come back centred
+    (or as they were) but never blown up.
+    """
+    count = mask.sum()
+    mean = masked_mean(values, mask)
+    centred = (values - mean) * mask
+    variance = (centred**2).sum() / (count - 1).clamp(min=1)
+    scaled = centred / (variance + eps).sqrt() if bool(variance > eps) else centred
+    return scaled if shift_mean else (scaled + mean) * mask
+
+
+def kl_estimates(logprobs: Tensor, ref_logprobs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """k1, k2, k3 of KL(policy || reference) per token, for tokens sampled by the policy (Schulman 2020).
+
+    With r = log p - log q: k1 = r (unbiased, may be negative), k2 = r^2 / 2, k3 = e^-r - 1 + r (unbiased, >= 0).
+    All (N, T). Use k1 in a reward and k2 or k3 in a loss: the gradient of k1 as a loss has mean zero.
+    """
+    log_ratio = (logprobs - ref_logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return log_ratio, log_ratio**2 / 2, torch.exp(-log_ratio) - 1 + log_ratio
+
+
+class Surrogate(NamedTuple):
+    """Per-token policy loss and what to watch while it falls."""
+
+    loss: Tensor  # (N, T)
+    ratio: Tensor  # (N, T) p_new / p_old
+    clipped: Tensor  # (N, T) bool: the clip decided, so the gradient is 0
+
+
+def clipped_surrogate(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float | None = None,
+) -> Surrogate:
+    """-min(r A, clip(r, 1-low, 1+high) A) per token (Schulman et al. 2017, eq. 7), all inputs (N, T).
+
+    With `dual_clip` c the loss of a token with A < 0 is at most -c A (Ye et al. 2020, eq. 5): a ratio that exploded
+    on a bad token cannot drive the update alone.
+    """
+    ratio = torch.exp((logprobs - old_logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+    unclipped = -ratio * advantages
+    limited = -ratio.clamp(1 - clip_low, 1 + clip_high) * advantages
+    loss = torch.maximum(unclipped, limited)
+    clipped = limited > unclipped
+    if dual_clip is not None:
+        ceiling = -dual_clip * advantages
+        dual = (advantages < 0) & (loss > ceiling)
+        loss = torch.where(dual, ceiling, loss)
+        clipped = clipped | dual
+    return Surrogate(loss, ratio, clipped)
+
+
+def clipped_value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, clip: float
+) -> tuple[Tensor, Tensor]:
+    """0.5 max((V - R)^2, (clip(V, V_old +- clip) - R)^2) per token, and where the clip decided; all (N, T)."""
+    limited = old_values + (values - old_values).clamp(-clip, clip)
+    plain, bounded = (values - returns) ** 2, (limited - returns) ** 2
+    return 0.5 * torch.maximum(plain, bounded), bounded > plain
+
+
+def gae(
+    rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float, bootstrap: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimates and returns (Schulman et al. 2016, eq. 16), computed backwards.
+
+    rewards, values, mask (N, T); `bootstrap` (N,) is the value after the last token: 0 where the completion ended,
+    V of the last state where it was cut and the caller wants to bootstrap. mask is 1 on a prefix of each row.
+    advantage_t = delta_t + gamma lam advantage_{t+1}, delta_t = r_t + gamma V_{t+1} - V_t; returns = advantages + values.
+    """
+    num_tokens = rewards.shape[1]
+    advantages = torch.zeros_like(rewards)
+    after_end = torch.zeros_like(rewards[:, 0]) if bootstrap is None else bootstrap
+    next_value, running = after_end, torch.zeros_like(after_end)
+    for t in reversed(range(num_tokens)):
+        alive = mask[:, t]
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        running = (delta + gamma * lam * running) * alive
+        advantages[:, t] = running
+        next_value = torch.where(alive > 0, values[:, t], after_end)
+    return advantages, (advantages + values) * mask
+
+
+def group_advantages(rewards: Tensor, groups: Tensor, *, scale: str, eps: float = 1e-4) -> Tensor:
+    """Reward minus the mean of its group, over the group's standard deviation if scale is "std"; NaN-aware.
+
+    rewards (N,) with NaN for unscorable samples, groups (N,) integer ids. NaN samples take no part in the baseline and
+    get 0; a group with fewer than two valid samples, or with no variance, gets 0 (DeepSeekMath, eq. in 4.1.2; the
+    standard deviation is the unbiased one).
+    """
+    advantages = torch.zeros_like(rewards)
+    for group in groups.unique():
+        members = (groups == group) & ~rewards.isnan()
+        values = rewards[members]
+        if len(values) < 2 or bool((values == values[0]).all()):
+            continue
+        centred = values - values.mean()
+        advantages[members] = centred / (values.std(correction=1) + eps) if scale == "std" else centred
+    return advantages
+
+
+def token_weights(
+    lengths: Tensor, valid: Tensor, *, normalize: str, max_tokens: int, total_tokens: float, total_sequences: float
+) -> Tensor:
+    """The weight (N,) of each token of each sequence, over one whole optimizer step.
+
+    lengths (N,) completion tokens, valid (N,) bool: sequences that count at all; the totals are those of the valid
+    sequences of the whole step, all ranks and micro-batches together. "token": 1 / total_tokens; "sequence":
+    1 / (total_sequences * length); "constant": 1 / (total_sequences * max_tokens) (Dr. GRPO, arXiv:2503.20783). The first
+    two make the weights of all tokens of the step sum to 1.
+    """
+    if normalize == "token":
+        weight = torch.full(lengths.shape, 1.0 / max(total_tokens, 1))
+    elif normalize == "sequence":
+        weight = 1.0 / (max(total_sequences, 1) * lengths.clamp(min=1))
+    elif normalize == "constant":
+        weight = torch.full(lengths.shape, 1.0 / (max(total_sequences, 1) * max_tokens))
+    else:
+        raise ValueError(f"normalize {normalize!r}: use token, sequence or constant")
+    return weight * valid
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
+    """1 - Var(returns - values) / Var(returns) over the mask: 1 for a perfect critic, 0 for a constant one, 0 if flat."""
+    if mask.sum() < 2:
+        return 0.0
+    chosen = mask > 0
+    spread = returns[chosen].var()
+    if spread < 1e-12:
+        return 0.0
+    return float(1 - (returns - values)[chosen].var() / spread)
+
+
+def adapt_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: int) -> float:
+    """The next KL coefficient: coef * (1 + clip(KL / target - 1, -0.2, 0.2) * episodes / horizon) (Ziegler et al. 2019)."""
+    error = min(max(kl / target - 1, -0.2), 0.2)
+    return coef * (1 + error * episodes / horizon)

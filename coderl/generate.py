@@ -1,0 +1,160 @@
+"""Sample completions: prompts prefilled once per group, finished rows leave the batch, one random stream per sample.
+
+Legend: P prompts, G samples of each, N = P*G rows, L prompt tokens (left-padded), T new tokens. The next token is found
+by inverting the cumulative distribution at a uniform number that belongs to (sample, position), so neither the batch a
+sample is in nor its order changes what is drawn (up to the rounding of the matrix products). Log-probabilities are those
+of the sampling distribution: logits / temperature, no top-p or top-k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coderl.seeds import uniforms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRequest:
+    """One sample to draw: which prompt, which random stream."""
+
+    key: Any  # the caller's name for it
+    prompt_ids: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A finished completion; `ids` ends with the stop token, or completes the stop string, unless `truncated`."""
+
+    key: Any
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    truncated: bool
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    tokenizer: Any,
+    requests: Sequence[SampleRequest],
+    *,
+    eos_ids: frozenset[int],
+    pad_id: int,
+    max_new_tokens: int,
+    temperature: float,
+    batch_size: int,
+    stop_strings: Sequence[str] = (),
+    autocast: torch.dtype | None = None,
+) -> Iterator[Sample]:
+    """Yield each sample as it ends. temperature 0 is greedy (log-probabilities then are those at temperature 1).
+
+    Requests with the same prompt are prefilled once when they fall into the same batch. The model is put into eval mode
+    while it generates and back after.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    ordered = sorted(requests, key=lambda r: (len(r.prompt_ids), r.prompt_ids))
+    try:
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            for start in range(0, len(ordered), batch_size):
+                decoding = _Decoding(model, ordered[start : start + batch_size], pad_id, max_new_tokens, device)
+                yield from decoding.run(tokenizer, eos_ids, temperature, stop_strings)
+    finally:
+        model.train(was_training)
+
+
+class _Decoding:
+    """One batch that decodes together."""
+
+    def __init__(
+        self, model: Any, requests: Sequence[SampleRequest], pad_id: int, max_new_tokens: int, device: torch.device
+    ) -> None:
+        self.model, self.requests, self.max_new_tokens, self.device = model, requests, max_new_tokens, device
+        unique = list(dict.fromkeys(r.prompt_ids for r in requests))
+        group = torch.tensor([unique.index(r.prompt_ids) for r in requests], device=device)  # (N,)
+        width = max(map(len, unique))
+        ids = torch.full((len(unique), width), pad_id, device=device)  # (P, L)
+        mask = torch.zeros((len(unique), width), dtype=torch.long, device=device)
+        for row, prompt in enumerate(unique):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
+            mask[row, width - len(prompt) :] = 1
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        output = model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+        )
+        self.cache = output.past_key_values
+        self.cache.batch_select_indices(group)
+        self.logits = output.logits[group, -1]  # (N, V)
+        self.mask = mask[group]
+        self.next_position = positions[group, -1:] + 1  # (N, 1)
+        self.rows = list(range(len(requests)))
+        noise = np.stack([uniforms(r.seed, max_new_tokens) for r in requests])
+        self.noise = torch.from_numpy(noise).to(device)  # (N, T)
+
+    def run(
+        self, tokenizer: Any, eos_ids: frozenset[int], temperature: float, stop_strings: Sequence[str]
+    ) -> Iterator[Sample]:
+        tokens: list[list[int]] = [[] for _ in self.requests]
+        logprobs: list[list[float]] = [[] for _ in self.requests]
+        tail = max(map(len, stop_strings), default=0) + 4  # tokens that can hold the end of a stop string
+        for step in range(self.max_new_tokens):
+            chosen, chosen_logprobs = _draw(self.logits, self.noise[:, step], temperature)
+            keep: list[int] = []
+            for at, (row, token, logprob) in enumerate(
+                zip(self.rows, chosen.tolist(), chosen_logprobs.tolist(), strict=True)
+            ):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+                stopped = token in eos_ids or (
+                    bool(stop_strings)
+                    and any(stop in tokenizer.decode(tokens[row][-tail:]) for stop in stop_strings)
+                )
+                if stopped or step == self.max_new_tokens - 1:
+                    yield Sample(
+                        key=self.requests[row].key,
+                        ids=tuple(tokens[row]),
+                        logprobs=tuple(logprobs[row]),
+                        truncated=not stopped,
+                    )
+                else:
+                    keep.append(at)
+            if not keep:
+                return
+            self._advance(chosen, keep)
+
+    def _advance(self, chosen: Tensor, keep: list[int]) -> None:
+        if len(keep) < len(self.rows):
+            index = torch.tensor(keep, device=self.device)
+            self.cache.batch_select_indices(index)
+            self.rows = [self.rows[at] for at in keep]
+            chosen, self.noise, self.mask = chosen[index], self.noise[index], self.mask[index]
+            self.next_position = self.next_position[index]
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(keep), 1)], dim=1)
+        output = self.model(
+            input_ids=chosen.unsqueeze(1),
+            attention_mask=self.mask,
+            position_ids=self.next_position,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.next_position = self.next_position + 1
+        self.logits = output.logits[:, -1]
+
+
+def _draw(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """One token per row and its log-probability; logits (N, V), noise (N,) in [0, 1)."""
+    scaled = logits.float() / (temperature or 1.0)
+    if temperature == 0:
+        chosen = scaled.argmax(-1)
+    else:
+        cumulative = torch.softmax(scaled, dim=-1).cumsum(-1, dtype=torch.float32)
+        target = (noise * cumulative[:, -1]).float().unsqueeze(1)
+        chosen = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
+    return chosen, scaled.gather(1, chosen.unsqueeze(1)).squeeze(1) - scaled.logsumexp(-1)

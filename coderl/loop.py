@@ -1,0 +1,183 @@
+"""The one training loop: collect, split into optimizer steps, accumulate, clip, update, log, checkpoint.
+
+Each optimizer step minimises sum(weights * token_loss), and the weights are fixed before anything is split, from the totals
+over all processes; so micro-batches, accumulation and processes never change the gradient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from coderl.config import OptimizerConfig
+from coderl.errors import TrainingStopped
+from coderl.experience import Example, collate, pack
+from coderl.functional import token_weights
+from coderl.methods.base import Experience, Method
+from coderl.seeds import derive
+from coderl.workbench import Workbench
+
+Metrics = dict[str, float]
+
+
+class Trainer:
+    """Runs one method on one workbench; `step` is what has been done."""
+
+    def __init__(self, bench: Workbench, method: Method, label: str) -> None:
+        self.bench, self.method, self.label, self.step = bench, method, label, 0
+        self._accelerator = bench.accelerator
+        modules = method.modules()
+        self._base_rates = {name: part.learning_rate for name, part in modules.items()}
+        config = method.config.optimizer
+        groups = [
+            {"params": [p for p in part.module.parameters() if p.requires_grad], "lr": part.learning_rate, "name": name}
+            for name, part in modules.items()
+        ]
+        optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)
+        prepared = self._accelerator.prepare(optimizer, *(part.module for part in modules.values()))
+        self._optimizer: Any = prepared[0]
+        self._engines = dict(zip(modules, prepared[1:], strict=True))
+        method.wrap(self._engines)
+        for part in modules.values():
+            part.module.train()
+
+    def run(self, num_steps: int) -> Iterator[tuple[Experience, Metrics]]:
+        """Yield after each step what it learned from and its metrics, until `num_steps` are done."""
+        while self.step < num_steps:
+            started = time.perf_counter()
+            experience = self.method.collect(self.step)
+            metrics = dict(experience.metrics)
+            collected = time.perf_counter()
+            metrics |= self._update(experience.examples, self.step, num_steps)
+            metrics |= self.method.after_step(metrics)
+            metrics["time/update"] = time.perf_counter() - collected
+            metrics["time/step"] = time.perf_counter() - started
+            self.step += 1
+            yield experience, metrics
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes while training, for a checkpoint."""
+        weights = {
+            name: {k: p.detach().cpu() for k, p in self._accelerator.unwrap_model(engine).named_parameters() if p.requires_grad}
+            for name, engine in self._engines.items()
+        }
+        return {"weights": weights, "optimizer": self._optimizer.state_dict(), "method": self.method.state()}
+
+    def load_state(self, state: dict[str, Any], step: int) -> None:
+        """Inverse of `state`."""
+        with torch.no_grad():
+            for name, engine in self._engines.items():
+                for key, parameter in self._accelerator.unwrap_model(engine).named_parameters():
+                    if parameter.requires_grad:
+                        parameter.copy_(state["weights"][name][key])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.method.load_state(state["method"])
+        self.step = step
+
+    def _update(self, examples: list[Example], step: int, num_steps: int) -> Metrics:
+        rate = schedule(self.method.config.optimizer, step, num_steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._base_rates[group["name"]] * rate
+        watched: list[Metrics] = []
+        for epoch in range(self.method.epochs):
+            order = np.random.default_rng(derive(self.bench.config.seed, self.label, step, epoch)).permutation(len(examples))
+            for part in np.array_split(order, self.method.minibatches):
+                watched.append(self._optimizer_step([examples[i] for i in sorted(part)], step))
+                if self.method.stop_epochs(watched[-1]):
+                    return _merge(watched) | {"learning_rate": self._base_rates["policy"] * rate}
+        return _merge(watched) | {"learning_rate": self._base_rates["policy"] * rate}
+
+    def _optimizer_step(self, examples: list[Example], step: int) -> Metrics:
+        weights = self._weights(examples)
+        active = [i for i, example in enumerate(examples) if example.valid and not example.idle]
+        if not active and self._accelerator.num_processes > 1:
+            active, weights = [0], [0.0] * len(examples)  # every process must take part in the exchange of gradients
+        policy = self.bench.policy
+        chosen = [examples[i] for i in active]
+        batches = [
+            [active[i] for i in rows]
+            for rows in pack(chosen, self.method.config.micro_batch_tokens, packed=policy.packed)
+        ]
+        self._optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        peaks: dict[str, float] = {}
+        loss_sum, num_tokens = 0.0, 0.0
+        for number, rows in enumerate(batches):
+            batch = collate(
+                [examples[i] for i in rows],
+                [weights[i] for i in rows],
+                policy.pad_id,
+                policy.device,
+                packed=policy.packed,
+            )
+            with self._sync(last=number == len(batches) - 1):
+                token_loss, watch = self.method.loss(batch, step)
+                loss = (batch.weights * token_loss).sum()
+                if not torch.isfinite(loss):
+                    raise TrainingStopped(f"{self.label} step {step}: the loss is {loss.item()}; resume from the last checkpoint with a lower learning rate")
+                self._accelerator.backward(loss * self._accelerator.num_processes)  # processes average their gradients
+            loss_sum += loss.item()
+            num_tokens += float(batch.mask.sum())
+            for name, values in watch.items():
+                if name.startswith("max_"):
+                    peaks[name[4:] + "_max"] = max(peaks.get(name[4:] + "_max", -math.inf), float((values * batch.mask).max()))
+                else:
+                    sums[name] = sums.get(name, 0.0) + float((values * batch.mask).sum())
+        norms = {f"grad_norm/{name}": self._clip(engine) for name, engine in self._engines.items()}
+        self._optimizer.step()
+        return {"loss": loss_sum} | norms | {k: v / num_tokens for k, v in sums.items()} | peaks
+
+    def _weights(self, examples: list[Example]) -> list[float]:
+        lengths = torch.tensor([len(e.completion_ids) for e in examples])
+        valid = torch.tensor([e.valid for e in examples])
+        totals = torch.stack([(lengths * valid).sum(), valid.sum()]).double().to(self._accelerator.device)
+        total_tokens, total_sequences = self._accelerator.reduce(totals, reduction="sum").tolist()
+        weights = token_weights(
+            lengths,
+            valid,
+            normalize=self.method.normalize,
+            max_tokens=self.method.max_tokens,
+            total_tokens=total_tokens,
+            total_sequences=total_sequences,
+        )
+        return list(weights.tolist())
+
+    def _sync(self, *, last: bool) -> contextlib.ExitStack:
+        stack = contextlib.ExitStack()
+        if not last:
+            for engine in self._engines.values():
+                stack.enter_context(self._accelerator.no_sync(engine))
+        return stack
+
+    def _clip(self, engine: Any) -> float:
+        parameters = [p for p in engine.parameters() if p.grad is not None]
+        norm = self._accelerator.clip_grad_norm_(parameters, self.method.config.optimizer.max_grad_norm)
+        norm = 0.0 if norm is None else float(norm)
+        if not math.isfinite(norm):
+            raise TrainingStopped(f"{self.label} step {self.step}: the gradient norm is {norm}; resume from the last checkpoint with a lower learning rate")
+        return norm
+
+
+def schedule(config: OptimizerConfig, step: int, num_steps: int) -> float:
+    """The factor on the learning rate at `step`: linear warm-up from 1/warmup, then constant, or to 0 at `num_steps`."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return 1.0
+    done = (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1)
+    return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _merge(watched: list[Metrics]) -> Metrics:
+    """Mean over optimizer steps; max for names that end with _max."""
+    names = dict.fromkeys(name for metrics in watched for name in metrics)
+    reducers: dict[str, Callable[[list[float]], float]] = {
+        name: max if name.endswith("_max") else lambda values: math.fsum(values) / len(values) for name in names
+    }
+    return {name: reducers[name]([m[name] for m in watched if name in m]) for name in names}

@@ -1,0 +1,95 @@
+"""What the training loop asks of a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from coderl.config import StageConfig
+from coderl.experience import Example, MicroBatch
+from coderl.rollout import Rollout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What one step learns from."""
+
+    examples: list[Example]
+    metrics: dict[str, float] = field(default_factory=dict)
+    rollouts: list[Rollout] = field(default_factory=list)  # kept in the store
+
+
+class TokenLoss(NamedTuple):
+    """Loss per completion token, and per-token values to watch; names that begin with max_ are reduced by max."""
+
+    loss: Tensor  # (N, T)
+    watch: dict[str, Tensor]  # (N, T) each
+
+
+class Trainable(NamedTuple):
+    module: nn.Module
+    learning_rate: float
+
+
+class Method(Protocol):
+    """One way to learn. A step collects once, then makes `epochs * minibatches` optimizer steps."""
+
+    config: StageConfig
+    epochs: int
+    minibatches: int
+    normalize: str  # how token weights are normalised: see coderl.functional.token_weights
+    max_tokens: int
+
+    def modules(self) -> dict[str, Trainable]:
+        """What is trained, by name; "policy" is always among them."""
+
+    def wrap(self, engines: dict[str, Any]) -> None:
+        """Use these (wrapped by accelerate) in place of the modules."""
+
+    def collect(self, step: int) -> Experience: ...
+
+    def loss(self, batch: MicroBatch, step: int) -> TokenLoss: ...
+
+    def stop_epochs(self, watched: dict[str, float]) -> bool:
+        """Whether to leave the rest of this step's optimizer steps out, given what the last one showed."""
+
+    def after_step(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Adapt coefficients; the metrics to add."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold besides weights and optimizer."""
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+class MethodBase:
+    """The parts of a method that most share. `bench.policy` is trained; nothing else is."""
+
+    epochs = 1
+    minibatches = 1
+    normalize = "token"
+    max_tokens = 1
+
+    def __init__(self, policy: Any, learning_rate: float) -> None:
+        self._policy = policy
+        self._learning_rate = learning_rate
+
+    def modules(self) -> dict[str, Trainable]:
+        return {"policy": Trainable(self._policy.model, self._learning_rate)}
+
+    def wrap(self, engines: dict[str, Any]) -> None:
+        self._policy.engine = engines["policy"]
+
+    def stop_epochs(self, watched: dict[str, float]) -> bool:
+        return False
+
+    def after_step(self, metrics: dict[str, float]) -> dict[str, float]:
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        pass

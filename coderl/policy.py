@@ -1,0 +1,220 @@
+"""Which model is trained, and what does it say about tokens?
+
+A policy is any causal language model of transformers, with all its weights trained or LoRA adapters on top, and its
+tokenizer. Loading never corrects anything: a tokenizer without a stop or pad token is an error with a remedy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coderl.config import PolicyConfig
+from coderl.errors import ModelError
+from coderl.experience import MicroBatch
+from coderl.functional import selected_logprobs
+from coderl.seeds import derive
+
+Weights = dict[str, Tensor]
+
+
+class Policy:
+    """A model with its tokenizer; `engine` is what training calls (the model, or accelerate's wrapper of it)."""
+
+    def __init__(self, model: Any, tokenizer: Any, eos_ids: frozenset[int], pad_id: int, config: PolicyConfig) -> None:
+        self.model, self.tokenizer, self.eos_ids, self.pad_id = model, tokenizer, eos_ids, pad_id
+        self.engine = model
+        self.autocast = torch.bfloat16 if config.autocast == "bfloat16" else None
+        self.packed = config.packing
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._keeps_logits = "logits_to_keep" in inspect.signature(inner.forward).parameters
+        self._eos_id = tokenizer.eos_token_id
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.model.parameters())).device
+
+    def logits(self, batch: MicroBatch) -> Tensor:
+        """Logits that predict the completion tokens, (N, T, V): those of position t-1 predict token t."""
+        num_tokens = batch.completion_ids.shape[1]
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
+        inputs["attention_mask"] = batch.attention_mask
+        if self._keeps_logits:
+            inputs["logits_to_keep"] = num_tokens + 1 if batch.predict is None else batch.predict
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            logits: Tensor = self.engine(**inputs).logits
+        if batch.predict is None:
+            return logits[:, -num_tokens - 1 : -1]
+        return logits if self._keeps_logits else logits[:, batch.predict]
+
+    def logprobs(self, batch: MicroBatch, temperature: float) -> Tensor:
+        """Log-probabilities of the completion tokens at the sampling temperature, (N, T), float32."""
+        return selected_logprobs(self.logits(batch), batch.completion_ids, temperature)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def weights(self) -> Weights:
+        """A copy of the trainable weights."""
+        return {name: p.detach().clone() for name, p in self.trainable().items()}
+
+    def load_weights(self, weights: Weights) -> None:
+        """Inverse of `weights`. Raises ModelError if the names differ."""
+        own = self.trainable()
+        if own.keys() != weights.keys():
+            raise ModelError("checkpoint: its weights have other names than the policy's; was policy.* changed?")
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(weights[name])
+
+    @contextlib.contextmanager
+    def using(self, weights: Weights) -> Iterator[None]:
+        """Compute with other trainable weights inside the block (a frozen reference); nothing is copied."""
+        own = self.trainable()
+        mine = {name: parameter.data for name, parameter in own.items()}
+        for name, parameter in own.items():
+            parameter.data = weights[name]
+        try:
+            yield
+        finally:
+            for name, parameter in own.items():
+                parameter.data = mine[name]
+
+    def encode_completion(self, text: str) -> tuple[int, ...]:
+        """Tokens of a completion to imitate, the stop token at its end."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return (*ids, self._eos_id)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of a completion without its stop token."""
+        kept = list(ids)
+        while kept and kept[-1] in self.eos_ids:
+            kept.pop()
+        text: str = self.tokenizer.decode(kept)
+        return text
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `from_pretrained` (or peft's) loads."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) -> Policy:
+    """Load or make the policy. `corpus` is what a new tokenizer learns from. Raises ModelError."""
+    if config.model == "new:":
+        model, tokenizer = _make(config, seed, corpus)
+    else:
+        model, tokenizer = _load(config)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # the same tokens must get the same log-probabilities every time
+    if hasattr(model.config, "attention_dropout"):
+        model.config.attention_dropout = 0.0
+    eos_ids = stop_token_ids(model, tokenizer)
+    if not eos_ids:
+        raise ModelError(f"policy.model {config.model!r}: no EOS token in its tokenizer or generation config: name one in them")
+    if tokenizer.pad_token_id is None and config.pad_token is None:
+        raise ModelError(
+            f"policy.model {config.model!r}: its tokenizer has no pad token: set policy.pad_token, e.g. to {tokenizer.eos_token!r}"
+        )
+    if config.pad_token is not None:
+        tokenizer.pad_token = config.pad_token
+    if config.packing and config.attention != "sdpa":
+        raise ModelError(f"policy.packing needs policy.attention sdpa, not {config.attention}: set one of them")
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.lora is not None:
+        model = _with_lora(model, config, seed)
+    return Policy(model, tokenizer, eos_ids, tokenizer.pad_token_id, config)
+
+
+def stop_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a response: the tokenizer's, and all that the generation config names (Qwen has several)."""
+    configured = getattr(model.generation_config, "eos_token_id", None) if model.generation_config else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in [*ids, tokenizer.eos_token_id] if i is not None)
+
+
+def _load(config: PolicyConfig) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = config.model
+    if source.startswith((".", "/", "~")) or Path(source).exists():
+        folder = Path(source).expanduser()
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"policy.model {source!r}: no model folder there (no config.json): give a folder or a hub id")
+        source = str(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, config.dtype), attn_implementation=config.attention
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"policy.model {config.model!r}: cannot be loaded: {str(error).splitlines()[0]}") from error
+    return model, tokenizer
+
+
+def _make(config: PolicyConfig, seed: int, corpus: Iterable[str]) -> tuple[Any, Any]:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    new = config.new
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        corpus,
+        trainers.BpeTrainer(
+            vocab_size=new.vocab_size,
+            special_tokens=["<|pad|>", "<|end|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>")
+    pad_id, eos_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    torch.manual_seed(derive(seed, "new model"))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=new.hidden_size,
+            intermediate_size=new.intermediate_size,
+            num_hidden_layers=new.num_layers,
+            num_attention_heads=new.num_heads,
+            num_key_value_heads=new.num_heads,
+            max_position_embeddings=new.max_positions,
+            tie_word_embeddings=True,
+            pad_token_id=pad_id,
+            eos_token_id=eos_id,
+            bos_token_id=None,
+            attn_implementation=config.attention,
+        )
+    )
+    model.generation_config = GenerationConfig(eos_token_id=eos_id, pad_token_id=pad_id)
+    return model.to(getattr(torch, config.dtype)), tokenizer
+
+
+def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    assert config.lora is not None
+    torch.manual_seed(derive(seed, "lora"))
+    lora = LoraConfig(
+        r=config.lora.rank,
+        lora_alpha=config.lora.alpha,
+        lora_dropout=0.0,
+        target_modules=config.lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as error:
+        raise ModelError(f"policy.lora: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,183 @@
+"""Build a run from its config and carry it out, stage by stage, from wherever it was left.
+
+This is the one place that maps the name of a stage to a method. A run folder holds everything: kill the process at any
+moment and `run(..., resume=True)` goes on so that the metrics are the same as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from coderl import checkpoint
+from coderl.checkpoint import Position
+from coderl.config import EvalConfig, RunConfig
+from coderl.evaluate.passrate import Evaluation, evaluate, gather
+from coderl.loop import Trainer
+from coderl.methods.base import Method
+from coderl.methods.grpo import Grpo
+from coderl.methods.ppo import Ppo
+from coderl.methods.sft import Sft
+from coderl.metrics import Metrics, Progress
+from coderl.policy import load_policy
+from coderl.prompts import PromptRenderer
+from coderl.report import write_report
+from coderl.run_folder import RunFolder, atomic_write
+from coderl.seeds import derive
+from coderl.store import RolloutStore
+from coderl.workbench import Workbench
+from sandbox import Grader
+from tasks.registry import load as load_tasks
+from tasks.task import Task
+
+METHODS: dict[str, Callable[[Workbench, Any, str], Method]] = {"sft": Sft, "grpo": Grpo, "ppo": Ppo}
+
+
+def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[str, float]:
+    """Carry out all stages; returns the metrics of the last evaluation (empty if there was none).
+
+    Raises CoderlError, SandboxError or TaskError, each with one line; the folder can then be resumed.
+    """
+    with _workbench(config) as bench, contextlib.ExitStack() as stack:
+        is_main = bench.accelerator.is_main_process
+        metrics = stack.enter_context(Metrics(folder, trackers=config.trackers if is_main else [], run_name=config.name))
+        session = _Session(bench=bench, folder=folder, metrics=metrics, store=RolloutStore(folder.rollouts_dir))
+        start = session.resume() if resume else Position(stage=0, step=0)
+        last: dict[str, float] = {}
+        for index in range(start.stage, len(config.stages)):
+            last = session.stage(index, start.step if index == start.stage else 0) or last
+        if is_main:
+            write_report(folder)
+        return last
+
+
+def evaluate_model(config: RunConfig, out: Path) -> dict[str, float]:
+    """`coderl eval`: evaluate the policy of `config` as it is on tasks.test; writes `out` (JSON) and returns the metrics."""
+    with _workbench(config) as bench:
+        tasks = bench.test_tasks[: config.eval.limit]
+        with Progress(total=len(tasks), description="eval") as progress:
+            evaluation, rollouts = evaluate(
+                bench, config.eval, tasks, label="eval", step=0, on_progress=lambda done, _: progress.update(done, {})
+            )
+        if bench.accelerator.is_main_process:
+            atomic_write(out, evaluation.to_json())
+            RolloutStore(out.with_suffix(".rollouts")).append("eval", 0, rollouts)
+        return evaluation.metrics()
+
+
+@contextlib.contextmanager
+def _workbench(config: RunConfig) -> Iterator[Workbench]:
+    set_seed(derive(config.seed, "global") % 2**32)
+    train, test = _load_all(config.tasks.train), _load_all(config.tasks.test)
+    sft = _load_all(config.tasks.sft) if config.tasks.sft else train
+    corpus = (f"{task.prompt}\n{task.reference}" for task in [*sft, *train])
+    policy = load_policy(config.policy, seed=config.seed, corpus=corpus)
+    accelerator = Accelerator()
+    policy.model.to(accelerator.device)
+    with Grader(backend=config.sandbox.backend, workers=config.sandbox.workers) as grader:
+        yield Workbench(
+            config=config,
+            accelerator=accelerator,
+            policy=policy,
+            renderer=PromptRenderer(policy.tokenizer, config.prompt),
+            grader=grader,
+            train_tasks=train,
+            sft_tasks=sft,
+            test_tasks=test,
+        )
+
+
+def _load_all(specs: list[str]) -> list[Task]:
+    return [task for spec in specs for task in load_tasks(spec)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Session:
+    """One process's work on a run folder; only the main process writes."""
+
+    bench: Workbench
+    folder: RunFolder
+    metrics: Metrics
+    store: RolloutStore
+
+    def resume(self) -> Position:
+        """Load the newest checkpoint's weights and cut everything that was written after it."""
+        found = checkpoint.positions(self.folder.checkpoints_dir)
+        if not found:
+            self.metrics.truncate_to(0)
+            self.store.truncate(0, 0)
+            return Position(stage=0, step=0)
+        state = checkpoint.load(self.folder.checkpoints_dir, found[-1])
+        self.metrics.truncate_to(state["num_metrics"])
+        self.store.truncate(found[-1].stage, found[-1].step)
+        start = checkpoint.load(self.folder.checkpoints_dir, Position(stage=found[-1].stage, step=0))
+        self.bench.policy.load_weights(start["weights"]["policy"])
+        checkpoint.restore_rng(state)
+        return found[-1]
+
+    def stage(self, index: int, start_step: int) -> dict[str, float]:
+        """Run one stage from `start_step`; returns the metrics of an evaluation stage."""
+        config = self.bench.config
+        name = config.stages[index]
+        label = f"{index}_{name}"
+        if start_step == 0:
+            self._save(Position(stage=index, step=0), {"weights": {"policy": self.bench.policy.weights()}}, keep=0)
+        if name == "eval":
+            result = self._evaluate(config.eval, label, 0)
+        else:
+            self._train(name, label, index, start_step)
+            result = {}
+        if index + 1 == len(config.stages):
+            self._save(Position(stage=index + 1, step=0), {"weights": {"policy": self.bench.policy.weights()}}, keep=0)
+        return result
+
+    def _train(self, name: str, label: str, index: int, start_step: int) -> None:
+        stage = getattr(self.bench.config, name)
+        trainer = Trainer(self.bench, METHODS[name](self.bench, stage, label), label)
+        if start_step:
+            trainer.load_state(checkpoint.load(self.folder.checkpoints_dir, Position(stage=index, step=start_step)), start_step)
+        with Progress(total=stage.steps, done=start_step, description=label) as progress:
+            for experience, values in trainer.run(stage.steps):
+                rollouts = gather(self.bench, experience.rollouts)
+                if self.bench.accelerator.is_main_process:
+                    self.metrics.log(label, trainer.step, values)
+                    if rollouts:
+                        self.store.append(label, trainer.step, rollouts)
+                progress.update(trainer.step, values)
+                if stage.eval_every and trainer.step % stage.eval_every == 0:
+                    self._evaluate(self.bench.config.eval, label, trainer.step, limit=stage.eval_tasks)
+                if trainer.step % stage.checkpoint_every == 0:
+                    self._save(Position(stage=index, step=trainer.step), trainer.state(), keep=stage.keep_checkpoints)
+        self.bench.policy.engine = self.bench.policy.model
+        if self.bench.accelerator.is_main_process:
+            self.bench.policy.save(self.folder.model_dir(label))
+
+    def _evaluate(self, config: EvalConfig, label: str, step: int, limit: int | None = None) -> dict[str, float]:
+        tasks = self.bench.test_tasks[: limit or config.limit]
+        with Progress(total=len(tasks), description=f"{label} eval") as progress:
+            evaluation, rollouts = evaluate(
+                self.bench, config, tasks, label=label, step=step, on_progress=lambda done, _: progress.update(done, {})
+            )
+        values = evaluation.metrics()
+        if self.bench.accelerator.is_main_process:
+            self._keep(evaluation, label, step)
+            if step == 0:
+                self.store.append(label, step, rollouts)
+            self.metrics.log(label, step, values)
+        return values
+
+    def _keep(self, evaluation: Evaluation, label: str, step: int) -> None:
+        path = self.folder.path / "evals" / f"{label}_{step:05d}.json"
+        path.parent.mkdir(exist_ok=True)
+        atomic_write(path, evaluation.to_json())
+
+    def _save(self, position: Position, state: dict[str, Any], keep: int) -> None:
+        if self.bench.accelerator.is_main_process:
+            checkpoint.save(self.folder.checkpoints_dir, position, {**state, "num_metrics": self.metrics.num_lines}, keep)
+        self.bench.accelerator.wait_for_everyone()

@@ -1,0 +1,32 @@
+"""What every stage of a run works with: the policy, the grader, the prompts, and where things are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate import Accelerator
+
+from coderl.config import RunConfig
+from coderl.policy import Policy
+from coderl.prompts import PromptRenderer
+from sandbox import Grader
+from tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workbench:
+    """Built once per run by `coderl.train`; stages change the policy's weights and nothing else in it."""
+
+    config: RunConfig
+    accelerator: Accelerator
+    policy: Policy
+    renderer: PromptRenderer
+    grader: Grader
+    train_tasks: list[Task]
+    sft_tasks: list[Task]
+    test_tasks: list[Task]
+
+    def share(self, items: list[Any]) -> list[Any]:
+        """This process's part of `items`: every num_processes-th."""
+        return items[self.accelerator.process_index :: self.accelerator.num_processes]

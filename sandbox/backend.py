@@ -1,0 +1,114 @@
+"""What does the judge ask of a place that runs untrusted programs?
+
+The contract between the judging half (which never touches a candidate) and the running half (which never sees an
+expected value). A `Backend` opens `Slot`s; a slot starts one `Run` at a time; a run ends with a `RunExit` read from
+kernel counters. Promised: when `exit_fd` is readable, every process of the run is dead. Not promised: that the bytes
+a program writes mean anything.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from sandbox.limits import Limits
+from sandbox.verdict import Isolation
+
+
+class SandboxUnavailable(RuntimeError):
+    """No safe place to run a program here: one line that names the cause and the remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run: `driver` names an entry of `sandbox.drivers`, `source` is handed to it after the isolation is complete.
+
+    >>> Job(driver="script", source=b"print(1)", limits=Limits()).driver
+    'script'
+    """
+
+    driver: str  # "script" | "call" | "player" | "referee"
+    source: bytes
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunExit:
+    """How a run ended, as the kernel saw it; several of the flags can be true at once."""
+
+    cpu_ms: float  # user and system time of the whole tree
+    wall_ms: float
+    memory_bytes: int  # peak
+    processes: int = 0  # peak seen (0: not measured)
+    exit_code: int | None = None  # of the first process; None if a signal ended it
+    signal: int | None = None
+    oom: bool = False  # the memory limit killed a process
+    cpu_exceeded: bool = False
+    wall_exceeded: bool = False  # the supervisor's back-stop fired, after the judge's own deadline
+    pids_exceeded: bool = False  # a fork or a thread was refused
+    forbidden: bool = False  # killed by seccomp (SIGSYS)
+    files_exceeded: bool = False  # work folder full (bytes or inodes), or SIGXFSZ
+    lost: bool = False  # the infrastructure failed: says nothing about the program
+    detail: str = ""  # one line for a person when `lost`
+
+
+class Run(Protocol):
+    """A running job. The judge owns the descriptors; one it closes itself it sets to -1."""
+
+    control: socket.socket  # SOCK_STREAM, blocking: the judge's end of the channel to the driver
+    stdin: int  # write end, nonblocking
+    stdout: int  # read end, nonblocking
+    stderr: int  # read end, nonblocking
+    exit_fd: int  # readable when the run has ended and every descendant is dead; do not read or close it
+    deadline: float  # time.monotonic() at which the wall limit is reached
+
+    def close_stdin(self) -> None:
+        """Close the write end of stdin (the program sees end of file)."""
+
+    def kill(self) -> None:
+        """SIGKILL the whole tree, without waiting; harmless when repeated or too late."""
+
+    def finish(self) -> RunExit:
+        """Wait until everything is dead, close what is open, return the usage. Kills at the supervisor's back-stop."""
+
+
+class Slot(Protocol):
+    """A place for one run at a time, used by one thread at a time."""
+
+    isolation: Isolation
+
+    def start(self, job: Job) -> Run:
+        """Start a run; rebuilds the slot if its zygote died. Raises SandboxUnavailable if that fails."""
+
+    def close(self) -> None:
+        """Kill what runs and give everything back; harmless when repeated."""
+
+
+class Backend(Protocol):
+    """A way to isolate; holds what its slots share."""
+
+    name: str
+    isolation: Isolation
+
+    def open_slot(self) -> Slot:
+        """Open one more slot. Raises SandboxUnavailable."""
+
+    def close(self) -> None:
+        """Close every slot."""
+
+
+def open_backend(name: str = "auto") -> Backend:
+    """Open the backend called `name`: "auto" (the strongest that works: jail), "jail", or "plain".
+
+    Raises SandboxUnavailable rather than give less isolation than was asked for; "plain" only by its own name.
+    """
+    if name in ("auto", "jail"):
+        from sandbox.jail import JailBackend
+
+        return JailBackend()
+    if name == "plain":
+        from sandbox.plain import PlainBackend
+
+        return PlainBackend()
+    raise ValueError(f"backend {name!r}: give one of auto, jail, plain")

@@ -1,0 +1,132 @@
+"""What does one way of isolating give the zygote? The contract, the parts that all share, and `plain`.
+
+Runs inside the zygote only. `PlainCell` bounds, and isolates nothing: see `sandbox.plain`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import suppress
+from typing import Any, Protocol
+
+ADDRESS_SPACE_CAP = 1 << 30  # where no cgroup bounds memory
+OPEN_FILES = 256
+TICKS_PER_SECOND, PAGE_BYTES = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Work(Protocol):
+    """One job as the zygote sees it: the numbers of `Limits`, and no program."""
+
+    number: int
+    driver: str
+    cpu_seconds: float
+    wall_seconds: float
+    memory_bytes: int
+    output_bytes: int
+    file_bytes: int
+    files: int
+    processes: int
+    stack_bytes: int
+
+
+class Cell(Protocol):
+    layers: tuple[str, ...]
+
+    def prepare(self, job: Work) -> None:
+        """In the zygote, before the fork."""
+
+    def enter(self, job: Work) -> None:
+        """In the fork: after this nothing of the host is in reach."""
+
+    def usage(self, child: int) -> tuple[float, int]:
+        """CPU seconds and resident bytes of the living tree, so far."""
+
+    def kill_all(self, child: int) -> None:
+        """SIGKILL every descendant of the zygote."""
+
+    def counters(self) -> dict[str, Any]:
+        """After the run, when all are dead: what this cell knows better (fields of RunExit)."""
+
+
+def build(config: dict[str, Any], judge: int) -> Cell:
+    sys.path.extend(config["site"])
+    return PlainCell()
+
+
+class PlainCell:
+    layers: tuple[str, ...] = ("rlimits",)
+
+    def __init__(self) -> None:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of a run come to the zygote
+        self._folder = ""
+
+    def prepare(self, job: Work) -> None:
+        self._folder = tempfile.mkdtemp(prefix="sandbox-plain-")
+
+    def enter(self, job: Work) -> None:
+        os.chdir(self._folder)
+        os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = self._folder
+        set_limits(job, cap_address_space=True)
+
+    def usage(self, child: int) -> tuple[float, int]:
+        return tree_usage(descendants(os.getpid()))
+
+    def kill_all(self, child: int) -> None:
+        for pid in descendants(os.getpid()):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def counters(self) -> dict[str, Any]:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return {}
+
+
+def set_limits(job: Work, *, cap_address_space: bool, spare_processes: int = 0) -> None:
+    """Bound the calling process, hard. RLIMIT_CPU is a whole-second back-stop: the supervisor is the precise one."""
+    bounds = {
+        resource.RLIMIT_CPU: int(job.cpu_seconds) + 2,
+        resource.RLIMIT_FSIZE: job.file_bytes,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_CORE: 1,  # refuses files (less than a page) and, unlike 0, core pipes too: core(5), coredump.c
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_NPROC: job.processes + spare_processes,
+        resource.RLIMIT_STACK: job.stack_bytes,
+    }
+    if cap_address_space:
+        with open("/proc/self/statm", "rb") as stream:
+            base = int(stream.read().split()[0]) * PAGE_BYTES
+        bounds[resource.RLIMIT_AS] = base + min(2 * job.memory_bytes, ADDRESS_SPACE_CAP)
+    for what, bound in bounds.items():
+        hard = resource.getrlimit(what)[1]
+        value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        resource.setrlimit(what, (value, value))
+
+
+def descendants(root: int) -> list[int]:
+    """Every living process below `root`, from /proc."""
+    found, queue = [], [root]
+    while queue:
+        pid = queue.pop()
+        with suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", "rb") as stream:
+            children = [int(word) for word in stream.read().split()]
+            found += children
+            queue += children
+    return found
+
+
+def tree_usage(pids: list[int]) -> tuple[float, int]:
+    """CPU seconds (their own and of the children they waited for) and resident bytes of these processes."""
+    cpu, resident = 0, 0
+    for pid in pids:
+        with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as stream:
+            words = stream.read().rpartition(b")")[2].split()
+            cpu += sum(int(word) for word in words[11:15])
+            resident += int(words[21]) * PAGE_BYTES
+    return cpu / TICKS_PER_SECOND, resident

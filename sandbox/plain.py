@@ -1,0 +1,45 @@
+"""How does a program run with limits and nothing else?
+
+The backend for a machine that is already thrown away after use, and for tests of the judge. Covered: CPU, wall, memory
+(address space), file size and open files, a fresh work folder, no survivors of an ordinary program. NOT covered:
+the program reads and writes whatever the caller may, and reaches the network. Never chosen by "auto".
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import sysconfig
+import threading
+from typing import Any
+
+from sandbox.slot import ZygoteSlot
+from sandbox.verdict import Isolation
+
+
+class PlainBackend:
+    """See `sandbox.backend.Backend`."""
+
+    name = "plain"
+
+    def __init__(self) -> None:
+        logging.getLogger("sandbox").warning("backend plain does NOT isolate: programs run with all your rights")
+        self.isolation = Isolation(backend="plain", layers=("rlimits",))
+        self._slots: set[ZygoteSlot] = set()
+        self._lock = threading.Lock()
+
+    def open_slot(self) -> ZygoteSlot:
+        slot = ZygoteSlot("plain", _configure, self._slots.discard)
+        with self._lock:
+            self._slots.add(slot)
+        self.isolation = slot.isolation
+        return slot
+
+    def close(self) -> None:
+        for slot in list(self._slots):
+            slot.close()
+
+
+def _configure() -> tuple[dict[str, Any], list[int]]:
+    site = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    return {"mode": "plain", "site": [path for path in dict.fromkeys(site) if path in sys.path]}, []

@@ -1,0 +1,243 @@
+"""How does the judge talk to a zygote?
+
+The judge's half of a slot: exec a zygote (never a fork of the caller), hand it jobs with their descriptors over a
+unix socket, read one report per run. The program text goes over the run's control socket, so the zygote never holds
+it. Nothing here isolates: the zygote does, as its configuration says.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sandbox.backend import Job, RunExit, SandboxUnavailable
+from sandbox.limits import Limits
+from sandbox.verdict import Isolation
+
+JOB = struct.Struct("<cIdd6q")  # kind, run number, cpu s, wall s, memory, output, file bytes, files, processes, stack
+START_SECONDS = 20.0  # how long a zygote may take to come up
+GRACE_SECONDS = 5.0  # after the supervisor's back-stop, before the zygote itself is given up
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "MALLOC_ARENA_MAX": "2",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+class ZygoteRun:
+    """See `sandbox.backend.Run`."""
+
+    __slots__ = ("_ended", "_number", "_slot", "control", "deadline", "exit_fd", "limits", "stderr", "stdin", "stdout")
+
+    def __init__(
+        self, slot: ZygoteSlot, number: int, limits: Limits, control: socket.socket, fds: tuple[int, int, int]
+    ):
+        self._slot, self._number, self.limits, self.control = slot, number, limits, control
+        self.stdin, self.stdout, self.stderr = fds
+        self.exit_fd = slot.fileno()
+        self.deadline = time.monotonic() + limits.wall_seconds
+        self._ended: RunExit | None = None
+
+    def close_stdin(self) -> None:
+        if self.stdin >= 0:
+            os.close(self.stdin)
+            self.stdin = -1
+
+    def kill(self) -> None:
+        if self._ended is None:
+            self._slot.send_kill(self._number)
+
+    def finish(self) -> RunExit:
+        if self._ended is None:
+            backstop = self.deadline + self.limits.wall_seconds + GRACE_SECONDS
+            self._ended = self._slot.wait_report(self._number, backstop)
+            self.control.close()
+            for name in ("stdin", "stdout", "stderr"):
+                if getattr(self, name) >= 0:
+                    os.close(getattr(self, name))
+                    setattr(self, name, -1)
+        return self._ended
+
+
+class ZygoteSlot:
+    """See `sandbox.backend.Slot`. `configure` gives the zygote's configuration and the descriptors it inherits."""
+
+    def __init__(
+        self,
+        backend: str,
+        configure: Callable[[], tuple[dict[str, Any], list[int]]],
+        on_close: Callable[[ZygoteSlot], None],
+    ):
+        self._configure, self._on_close, self._backend = configure, on_close, backend
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._number, self._live = 0, False
+        self._lock = threading.Lock()
+        self.isolation = Isolation(backend=backend)
+        self._spawn()
+
+    def fileno(self) -> int:
+        assert self._socket is not None
+        return self._socket.fileno()
+
+    def start(self, job: Job) -> ZygoteRun:
+        if self._live:
+            raise RuntimeError("the slot already runs a job: finish it first")
+        for attempt in (1, 2):
+            if self._process is None or self._socket is None:
+                self._spawn()
+            try:
+                return self._start(job)
+            except (BrokenPipeError, ConnectionError):
+                self._reap()
+                if attempt == 2:
+                    raise SandboxUnavailable("the zygote died twice in a row: run `sandbox doctor`") from None
+        raise AssertionError("unreachable")
+
+    def _start(self, job: Job) -> ZygoteRun:
+        assert self._socket is not None
+        self._number += 1
+        limits = job.limits
+        near, far = socket.socketpair()
+        stdin, in_write = os.pipe()
+        out_read, stdout = os.pipe()
+        err_read, stderr = os.pipe()
+        head = JOB.pack(
+            b"J", self._number, limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes, limits.output_bytes,
+            limits.file_bytes, limits.files, limits.processes, limits.stack_bytes,
+        )  # fmt: skip
+        message = head + job.driver.encode()
+        rights = array.array("i", (stdin, stdout, stderr, far.fileno()))
+        run = ZygoteRun(self, self._number, limits, near, (in_write, out_read, err_read))
+        try:
+            self._socket.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        except OSError as error:
+            for fd in (in_write, out_read, err_read):
+                os.close(fd)
+            near.close()
+            raise ConnectionError from error
+        finally:
+            far.close()
+            for fd in (stdin, stdout, stderr):
+                os.close(fd)
+        self._live = True
+        for fd in (in_write, out_read, err_read):
+            os.set_blocking(fd, False)
+        near.settimeout(limits.wall_seconds)
+        with suppress(OSError):  # died or hangs before it took its source: the report will say
+            near.sendall(struct.pack("<Q", len(job.source)) + job.source)
+        near.settimeout(None)
+        return run
+
+    def send_kill(self, number: int) -> None:
+        with suppress(OSError):
+            if self._socket is not None:
+                self._socket.send(struct.pack("<cI", b"K", number))
+
+    def wait_report(self, number: int, backstop: float) -> RunExit:
+        """The report of run `number`; `lost` if the zygote is dead or silent at `backstop`."""
+        detail = "the zygote died"
+        while self._socket is not None:
+            ready = select.poll()
+            ready.register(self._socket, select.POLLIN)
+            if not ready.poll(max(0.0, backstop - time.monotonic()) * 1000):
+                detail = "the zygote did not answer"
+                break
+            try:
+                data = self._socket.recv(1 << 16)
+            except OSError:
+                break
+            if not data:
+                break
+            report = json.loads(data)
+            if report.pop("run") == number:
+                self._live = False
+                return RunExit(**report)
+        self._reap()
+        return RunExit(cpu_ms=0.0, wall_ms=0.0, memory_bytes=0, lost=True, detail=detail)
+
+    def close(self) -> None:
+        with self._lock:
+            self._reap()
+            self._on_close(self)
+
+    def _spawn(self) -> None:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        config, inherited = self._configure()
+        config = {**config, "socket": far.fileno(), "judge": os.getpid(), "layers_wanted": self._backend}
+        flags = ["-S", "-s", "-P", "-B", "-X", "utf8"]
+        zygote = str(Path(__file__).with_name("zygote.py"))
+        self._process = subprocess.Popen(
+            [interpreter(), *flags, zygote, json.dumps(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            cwd="/",
+            pass_fds=[far.fileno(), *inherited],
+            start_new_session=True,
+        )
+        far.close()
+        for fd in inherited:
+            os.close(fd)
+        self._socket = near
+        near.settimeout(START_SECONDS)
+        try:
+            hello = near.recv(1 << 16)
+        except OSError:
+            hello = b""
+        near.settimeout(None)
+        answer = json.loads(hello) if hello else {"error": self._last_words() or "the zygote did not start"}
+        if "error" in answer:
+            self._reap()
+            raise SandboxUnavailable(answer["error"])
+        self.isolation = Isolation(backend=self._backend, layers=tuple(answer["layers"]))
+
+    def _last_words(self) -> str:
+        """The end of what a dying zygote wrote on stderr, on one line."""
+        if self._process is None or self._process.stderr is None:
+            return ""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        os.set_blocking(self._process.stderr.fileno(), False)
+        text = (self._process.stderr.read() or b"").decode(errors="replace").strip()
+        return "zygote: " + text.splitlines()[-1] if text else ""
+
+    def _reap(self) -> None:
+        """Kill the zygote and with it everything it started; wait until that is true."""
+        self._live = False
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.wait(2.0)  # end of file on its socket tells it to kill its run, and go
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+
+
+def interpreter() -> str:
+    """The real interpreter behind a virtual environment's link: it knows its own standard library."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)

@@ -1,0 +1,87 @@
+"""What is to be judged: a program, and the cases it must pass.
+
+Records only: nothing here runs anything. A `Value` is a plain Python value (None, bool, int, float, complex, str, bytes,
+list, tuple, dict, set, frozenset, nested); `sandbox.codec` says how it travels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sandbox.limits import Limits
+
+Value = Any  # a plain value, checked by sandbox.codec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """Source text of a candidate. `language` names an entry of `sandbox.languages`."""
+
+    source: str
+    language: str = "python"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StdioCase:
+    """Run the program with `stdin`; the judge compares its stdout with `stdout`."""
+
+    stdin: str
+    stdout: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCase:
+    """Call `function(*args, **kwargs)`; the judge compares the decoded value with `expected`.
+
+    `function` is a name the program defines, or "Solution.name" for a method of a class made with no arguments.
+    """
+
+    function: str
+    args: tuple[Value, ...] = ()
+    kwargs: dict[str, Value] = field(default_factory=dict)
+    expected: Value = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssertCase:
+    """Run the trusted test program `code` in a referee jail; it passes if it ends without an exception.
+
+    `names` are looked up in the candidate through a proxy (plain values by value, others as handles). `prelude` is
+    trusted code run in the referee before `code` (helpers that the task's own prompt defines), so that a candidate
+    cannot redefine them.
+    """
+
+    code: str
+    names: tuple[str, ...]
+    prelude: str = ""
+
+
+Case = StdioCase | CallCase | AssertCase
+
+
+class Checker(StrEnum):
+    """How outputs are compared with expected ones."""
+
+    EXACT = "exact"  # stdout: byte for byte; values: same types all the way down
+    LINES = "lines"  # stdout: equal but for trailing white space of lines and of the end
+    TOKENS = "tokens"  # stdout: equal white-space-separated tokens
+    FLOATS = "floats"  # numbers within 1e-6 absolute or relative, all else as TOKENS / EQUAL; NaN never equal
+    EQUAL = "equal"  # values: Python == on plain values, but bool is not a number; list and tuple are interchangeable
+    UNORDERED = "unordered"  # as EQUAL (or LINES) but the order of the outermost sequence (of lines) is free
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradeRequest:
+    """One unit of work for a grader: a program, its cases, and the rules.
+
+    `checker` None means LINES for stdio and EQUAL for values. With `stop_early` the cases after the first that is not
+    accepted are SKIP.
+    """
+
+    program: Program
+    cases: tuple[Case, ...]
+    limits: Limits = Limits()
+    checker: Checker | None = None
+    stop_early: bool = False

@@ -1,0 +1,321 @@
+"""What runs inside the sandbox before any program does?
+
+A slim, single-threaded interpreter, started by exec with a clean environment and no secrets in it. It warms what
+programs need, freezes, and then forks once per run: the fork isolates itself, reads its own program from the control
+socket and hands over to `sandbox.drivers`; the parent supervises (CPU of the whole tree, wall back-stop, kill),
+reaps every descendant and reports kernel counters. Run as a script, never imported by the judge.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+import types
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from sandbox.cell import Cell, Work
+
+JOB = struct.Struct("<cIdd6q")  # as in sandbox.slot
+PRELOAD = (
+    "array ast bisect calendar cmath collections collections.abc contextlib copy dataclasses datetime decimal enum fractions "
+    "functools hashlib heapq inspect io itertools json linecache math numbers operator os.path queue random re signal "
+    "statistics string struct sys textwrap threading time tokenize traceback types typing unicodedata unittest uuid "
+    "encodings.idna encodings.ascii encodings.latin_1 encodings.utf_8_sig"
+).split()
+TICK_SECONDS = 0.1  # longest pause between two looks at the tree's usage
+TICK_FLOOR_SECONDS = 0.005
+
+
+def main() -> NoReturn:
+    config = json.loads(sys.argv[1])
+    sys.argv[:] = [""]
+    channel = socket.socket(fileno=config["socket"])
+    here = os.path.dirname(os.path.abspath(__file__))
+    package = types.ModuleType("sandbox")  # the judge's sandbox/__init__.py does not belong in here
+    package.__path__ = [here]
+    sys.modules["sandbox"] = package
+    judge = os.pidfd_open(config["judge"])
+    try:
+        drivers = load_drivers()
+        warm()
+        cell = open_cell(config, judge)
+    except Exception as error:
+        with suppress(OSError):
+            channel.send(json.dumps({"error": f"{type(error).__name__}: {error}" if str(error) else repr(error)}).encode())
+        os._exit(1)
+    channel.send(json.dumps({"layers": cell.layers}).encode())
+    armed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    gc.collect()
+    gc.freeze()
+    serve(channel, judge, cell, drivers, armed)
+
+
+def load_drivers() -> Callable[[str, bytes, socket.socket], None]:
+    try:
+        run: Callable[[str, bytes, socket.socket], None] = importlib.import_module("sandbox.drivers").main
+    except ModuleNotFoundError:
+        return script
+    return run
+
+
+def script(driver: str, source: bytes, control: socket.socket) -> None:
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    exec(compile(source, "program.py", "exec"), module.__dict__)
+
+
+def warm() -> None:
+    """Pay once for what the first use of an interpreter costs."""
+    for name in PRELOAD:
+        importlib.import_module(name)
+    import linecache
+    import traceback
+
+    with suppress(OSError), open(os.devnull, "rb") as stream:
+        stream.read()
+    try:
+        exec(compile("def f(a, *b):\n    return [x for x in sorted(b)][a]\nf(1)\n", "<warm>", "exec"), {})
+    except IndexError:
+        traceback.format_exc()
+    linecache.clearcache()
+
+
+def open_cell(config: dict[str, Any], judge: int) -> Cell:
+    module = importlib.import_module("sandbox.cell" if config["mode"] == "plain" else "sandbox.jailcell")
+    cell: Cell = module.build(config, judge)
+    return cell
+
+
+def serve(
+    channel: socket.socket,
+    judge: int,
+    cell: Cell,
+    drivers: Callable[[str, bytes, socket.socket], None],
+    armed: tuple[int, int],
+) -> NoReturn:
+    poller = select.poll()
+    poller.register(channel.fileno(), select.POLLIN)
+    poller.register(judge, select.POLLIN)
+    while True:
+        ready = dict(poller.poll())
+        if judge in ready:
+            os._exit(0)
+        data, fds, _, _ = socket.recv_fds(channel, 1 << 16, 8)
+        if not data:
+            os._exit(0)
+        if data[:1] != b"J":
+            continue  # a kill that came too late
+        job = parse(data)
+        start = time.monotonic()
+        try:
+            cell.prepare(job)
+            child = os.fork()
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            send_report(channel, {"run": job.number, **lost(f"zygote: {error}")})
+            continue
+        if child == 0:
+            become(job, fds, cell, drivers, armed[1])
+        for fd in fds:
+            os.close(fd)
+        send_report(channel, supervise(channel, judge, poller, cell, job, child, start, armed[0]))
+
+
+def send_report(channel: socket.socket, report: dict[str, Any]) -> None:
+    try:
+        channel.send(json.dumps(report).encode())
+    except OSError:
+        os._exit(0)
+
+
+def parse(data: bytes) -> Work:
+    _, number, cpu, wall, memory, output, file_bytes, files, processes, stack = JOB.unpack_from(data)
+    job: Any = types.SimpleNamespace(
+        number=number, driver=data[JOB.size :].decode(), cpu_seconds=cpu, wall_seconds=wall, memory_bytes=memory,
+        output_bytes=output, file_bytes=file_bytes, files=files, processes=processes, stack_bytes=stack,
+    )  # fmt: skip
+    result: Work = job
+    return result
+
+
+def lost(detail: str) -> dict[str, Any]:
+    return {"cpu_ms": 0.0, "wall_ms": 0.0, "memory_bytes": 0, "lost": True, "detail": detail}
+
+
+def supervise(
+    channel: socket.socket, judge: int, poller: select.poll, cell: Cell, job: Work, child: int, start: float, armed: int
+) -> dict[str, Any]:
+    """Wait for the run, kill what is left of it, and say what it used."""
+    pidfd = os.pidfd_open(child)
+    poller.register(pidfd, select.POLLIN)
+    reaped_cpu, killed, wall_exceeded, cpu_exceeded, oom, forbidden = 0.0, False, False, False, False, False
+    cores = os.cpu_count() or 1
+    backstop = start + job.wall_seconds + min(job.wall_seconds, 2.0)
+    pause = min(TICK_SECONDS, job.cpu_seconds / cores)
+    while True:
+        ready = dict(poller.poll(max(1, int(pause * 1000))))
+        if judge in ready:
+            os._exit(0)
+        if channel.fileno() in ready:
+            data = channel.recv(1 << 16)
+            if not data:
+                os._exit(0)
+            if data[:1] == b"K" and struct.unpack_from("<cI", data)[1] == job.number:
+                killed = True
+        if pidfd in ready:
+            break
+        more, sigsys = reap(child)
+        reaped_cpu += more
+        forbidden |= sigsys
+        cpu, resident = cell.usage(child)
+        cpu_left = job.cpu_seconds - cpu - reaped_cpu
+        cpu_exceeded |= cpu_left <= 0
+        oom |= resident > job.memory_bytes
+        wall_exceeded |= time.monotonic() > backstop
+        if killed or cpu_exceeded or oom or wall_exceeded:
+            cell.kill_all(child)
+        pause = min(TICK_SECONDS, max(TICK_FLOOR_SECONDS, cpu_left / cores))
+    _, status, usage = os.wait4(child, 0)
+    wall = time.monotonic() - start
+    poller.unregister(pidfd)
+    os.close(pidfd)
+    more, sigsys = bury(cell, child)
+    cpu = reaped_cpu + more + usage.ru_utime + usage.ru_stime
+    code = os.waitstatus_to_exitcode(status)
+    report = {
+        "run": job.number,
+        "cpu_ms": 1000 * cpu,
+        "wall_ms": 1000 * wall,
+        "memory_bytes": usage.ru_maxrss * 1024,
+        "exit_code": code if code >= 0 else None,
+        "signal": -code if code < 0 else None,
+        "oom": oom,
+        "wall_exceeded": wall_exceeded,
+        "forbidden": forbidden or sigsys or code == -signal.SIGSYS,
+        "files_exceeded": code == -signal.SIGXFSZ,
+    }
+    for key, value in cell.counters().items():
+        report[key] = value or report.get(key, False) if isinstance(value, bool) else value
+    report["cpu_ms"] = max(report["cpu_ms"], 1000 * cpu)
+    report["cpu_exceeded"] = cpu_exceeded or report["cpu_ms"] >= 1000 * job.cpu_seconds
+    try:
+        os.read(armed, 1)
+    except BlockingIOError:
+        if not killed:
+            report.update(lost=True, detail="the run could not be isolated, and was not started")
+    return report
+
+
+def reap(child: int) -> tuple[float, bool]:
+    """Collect dead orphans, not the run's first process: their CPU seconds, and whether seccomp killed one."""
+    cpu, sigsys = 0.0, False
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return cpu, sigsys
+        if found is None or found.si_pid == child:
+            return cpu, sigsys
+        _, status, usage = os.wait4(found.si_pid, 0)
+        cpu += usage.ru_utime + usage.ru_stime
+        sigsys |= os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS
+
+
+def bury(cell: Cell, child: int) -> tuple[float, bool]:
+    """Kill and collect every descendant: their CPU seconds, and whether seccomp killed one."""
+    cpu, sigsys = 0.0, False
+    while True:
+        cell.kill_all(child)
+        try:
+            _, status, usage = os.wait4(-1, 0)
+        except ChildProcessError:
+            return cpu, sigsys
+        cpu += usage.ru_utime + usage.ru_stime
+        sigsys |= os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS
+
+
+def become(
+    job: Work, fds: list[int], cell: Cell, drivers: Callable[[str, bytes, socket.socket], None], armed: int
+) -> NoReturn:
+    """In the fork: isolate, take the program from the control socket, hand over, and end as an interpreter does."""
+    try:
+        os.setsid()
+        cell.enter(job)
+        for target, fd in enumerate(fds):
+            os.dup2(fd, target)  # received descriptors are above 3: the zygote's own take 0 to 3
+        os.write(armed, b"1")
+        os.closerange(4, 1 << 20)
+        control = socket.socket(fileno=3)
+        os.set_inheritable(3, False)
+        size = struct.unpack("<Q", read_exactly(control, 8))[0]
+        source = read_exactly(control, size)
+        random.seed(source)
+    except BaseException as error:
+        with suppress(BaseException):
+            os.write(2, f"zygote: cannot isolate: {error!r}\n".encode())
+        os._exit(1)
+    code = 0
+    try:
+        drivers(job.driver, source, control)
+    except SystemExit as stop:
+        code = exit_code(stop)
+    except BaseException:
+        code = 1
+        sys.excepthook(*sys.exc_info())
+    end_interpreter(code)
+
+
+def read_exactly(control: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        chunk = control.recv(min(size - len(data), 1 << 20))
+        if not chunk:
+            raise EOFError("the judge went away")
+        data += chunk
+    return bytes(data)
+
+
+def exit_code(stop: SystemExit) -> int:
+    if stop.code is None:
+        return 0
+    if isinstance(stop.code, int):
+        return stop.code & 0xFF
+    sys.stderr.write(f"{stop.code}\n")
+    return 1
+
+
+def end_interpreter(code: int) -> NoReturn:
+    """Join threads, run exit handlers and flush, as an interpreter does; without the teardown, which costs more."""
+    import atexit
+    import threading
+
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BaseException:
+        code = code or 120
+    with suppress(BaseException):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

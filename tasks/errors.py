@@ -1,0 +1,37 @@
+"""What can go wrong with a source of tasks? One error, whose text is one line: where, what is wrong, what to do.
+
+>>> str(TaskError("mine.jsonl:3", "has no id", field="id", remedy="give every row its own id"))
+'mine.jsonl:3: field "id": has no id; give every row its own id'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TaskError(ValueError):
+    """A source, file, row or option is at fault. `where` is the input as given: a spec, a path or path:line."""
+
+    def __init__(self, where: str, fault: str, *, field: str = "", remedy: str) -> None:
+        self.where, self.fault, self.field, self.remedy = where, fault, field, remedy
+        middle = f'field "{field}": ' if field else ""
+        super().__init__(" ".join(f"{where}: {middle}{fault}; {remedy}".split()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.where, self.fault, self.field, self.remedy)
+
+
+def _rebuild(where: str, fault: str, field: str, remedy: str) -> TaskError:
+    return TaskError(where, fault, field=field, remedy=remedy)
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """A remedy that names the closest valid name, and all of them when none is close.
+
+    >>> nearest("humanevall", ["mbpp", "humaneval"])
+    'did you mean "humaneval"?'
+    """
+    valid = sorted(names)
+    close = get_close_matches(word, valid, n=1, cutoff=0.5)
+    return f'did you mean "{close[0]}"?' if close else "valid: " + ", ".join(valid)

@@ -1,0 +1,123 @@
+"""Our own file format: one task a line, every field of `Task`, all three kinds of cases, bit for bit both ways.
+
+docs/tasks.md describes it. Values travel in the tagged JSON of `sandbox.codec`. Reading also takes the short form,
+for tasks that call one function: "function" at the top, and cases of the form {"args": [..], "expected": ..}. A bad
+row is a TaskError with path:line, field and fault; `on_error="skip"` collects these instead. Writing is atomic: the
+old file stays until the new one is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sandbox.spec import Checker
+from tasks.cases import case_to_json, cases_from_row, limits_from_row, limits_to_json
+from tasks.errors import TaskError, nearest
+from tasks.rows import Row, read_rows
+from tasks.source import Options, Source
+from tasks.task import Split, Style, Task
+
+SCHEMA = 1
+_FIELDS = ("id", "prompt", "style", "split", "visible", "hidden", "entry_point", "signature", "language", "reference",
+           "checker", "limits", "level", "tags", "stop", "schema")  # fmt: skip
+_SHORT = ("id", "prompt", "function", "signature", "reference", "visible", "hidden", "level", "tags", "split")
+
+
+def read(path: Path, *, on_error: str = "raise", errors: list[TaskError] | None = None) -> list[Task]:
+    """The tasks of a file. With `on_error="skip"` bad rows are left out and appended to `errors`."""
+    tasks: dict[str, Task] = {}
+    for row in read_rows(path):
+        try:
+            task = from_row(row)
+            if task.id in tasks:
+                raise row.fault("id", f"{task.id!r} is there already", "give every row its own id")
+            tasks[task.id] = task
+        except TaskError as error:
+            if on_error != "skip":
+                raise
+            if errors is not None:
+                errors.append(error)
+    return list(tasks.values())
+
+
+def write(path: Path, tasks: Iterable[Task]) -> None:
+    """Write `tasks` to `path` in one step."""
+    text = "".join(json.dumps(to_json(task), separators=(",", ":")) + "\n" for task in tasks)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def to_json(task: Task) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA, "id": task.id, "prompt": task.prompt, "style": task.style.value, "split": task.split.value,
+        "visible": list(map(case_to_json, task.visible)), "hidden": list(map(case_to_json, task.hidden)),
+        "entry_point": task.entry_point, "signature": task.signature, "language": task.language,
+        "reference": task.reference, "checker": task.checker.value if task.checker else None,
+        "limits": limits_to_json(task.limits), "level": task.level, "tags": list(task.tags), "stop": list(task.stop),
+    }  # fmt: skip
+
+
+def from_row(row: Row) -> Task:
+    function = row.text("function", "")
+    valid = _SHORT if function else _FIELDS
+    for unknown in (key for key in row.record if key not in valid):
+        raise row.fault(unknown, "is no field of a task", nearest(unknown, valid))
+    if row.get("schema", int, SCHEMA) != SCHEMA:
+        raise row.fault("schema", f"is {row.record['schema']}", f"this version reads schema {SCHEMA}")
+    checker = row.record.get("checker")
+    return Task(
+        id=row.text("id"),
+        prompt=row.text("prompt"),
+        style=Style(_choice(row, "style", Style, Style.INSTRUCTION)),
+        split=Split(_choice(row, "split", Split, Split.TRAIN)),
+        visible=cases_from_row(row, "visible", function),
+        hidden=cases_from_row(row, "hidden", function),
+        entry_point=function or row.text("entry_point", ""),
+        signature=row.text("signature", ""),
+        language=row.text("language", "python"),
+        reference=row.text("reference", ""),
+        checker=None if checker is None else Checker(_choice(row, "checker", Checker, "")),
+        limits=limits_from_row(row),
+        level=row.get("level", int, 0),
+        tags=row.texts("tags", ()),
+        stop=row.texts("stop", ()),
+    )
+
+
+def _choice(row: Row, field: str, valid: Iterable[str], default: str) -> str:
+    value = row.text(field, default)
+    if value not in set(valid):
+        raise row.fault(field, f"is {value!r}", nearest(value, valid))
+    return value
+
+
+def _load(argument: str, options: Options) -> list[Task]:
+    if not argument:
+        raise TaskError("jsonl", "names no file", remedy="write jsonl:PATH")
+    mode = options.get("on_error", "raise")
+    if mode not in ("raise", "skip"):
+        raise TaskError("jsonl", f"is {mode!r}", field="on_error", remedy=nearest(mode, ("raise", "skip")))
+    errors: list[TaskError] = []
+    tasks = read(Path(argument), on_error=mode, errors=errors)
+    if errors:
+        warnings.warn(f"{argument}: {len(errors)} rows skipped, first: {errors[0]}", stacklevel=2)
+    return tasks
+
+
+SOURCE = Source(
+    name="jsonl", summary="a file in our format, docs/tasks.md", load=_load, options=("on_error",), argument="PATH"
+)

@@ -1,0 +1,102 @@
+"""Loading and making policies; frozen references; what a person is told when a model does not fit."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+from coderl.config import LoraSection, NewModelConfig, PolicyConfig  # noqa: E402
+from coderl.errors import ModelError  # noqa: E402
+from coderl.experience import Example, collate  # noqa: E402
+from coderl.functional import kl_estimates  # noqa: E402
+from coderl.policy import load_policy, stop_token_ids  # noqa: E402
+
+CORPUS = ["# add 3 to x\ndef f(x):\n    return x + 3\n"] * 10
+NEW = NewModelConfig(hidden_size=32, intermediate_size=64, num_layers=2, num_heads=2, vocab_size=270, max_positions=64)
+
+
+def make(**settings):
+    return load_policy(PolicyConfig(model="new:", new=NEW, **settings), seed=0, corpus=CORPUS)
+
+
+def logprobs(policy):
+    example = Example(prompt_ids=(60, 61), completion_ids=(70, 71, 72))
+    return policy.logprobs(collate([example], [1.0], policy.pad_id, torch.device("cpu")), 1.0).detach()
+
+
+@pytest.mark.parametrize("lora", [None, LoraSection(rank=4)])
+def test_a_frozen_reference_has_kl_zero_until_the_policy_moves_and_stays_where_it_was(lora):
+    policy = make(lora=lora)
+    reference = policy.weights()
+    start = logprobs(policy)
+    with policy.using(reference):
+        assert torch.equal(logprobs(policy), start)
+    for parameter in policy.trainable().values():
+        parameter.data.add_(0.05)
+    moved = logprobs(policy)
+    with policy.using(reference):
+        assert torch.equal(logprobs(policy), start)
+    assert torch.equal(logprobs(policy), moved)  # the block left nothing behind
+    assert float(kl_estimates(moved, start)[2].sum()) > 0
+
+
+def test_lora_trains_adapters_only_and_starts_at_the_base_model():
+    base, adapted = make(), make(lora=LoraSection(rank=4))
+    assert all("lora_" in name for name in adapted.trainable())
+    torch.testing.assert_close(logprobs(adapted), logprobs(base))
+
+
+def test_a_made_policy_is_a_function_of_its_seed():
+    assert torch.equal(logprobs(make()), logprobs(make()))
+    other = load_policy(PolicyConfig(model="new:", new=NEW), seed=1, corpus=CORPUS)
+    assert not torch.equal(logprobs(other), logprobs(make()))
+
+
+def test_saved_and_loaded_again_it_says_the_same(tmp_path):
+    policy = make()
+    policy.save(tmp_path / "m")
+    loaded = load_policy(PolicyConfig(model=str(tmp_path / "m")), seed=9)
+    torch.testing.assert_close(logprobs(loaded), logprobs(policy))
+    assert loaded.eos_ids == policy.eos_ids
+    text = "def f(x):\n    return x + 12\n"
+    assert loaded.decode(loaded.encode_completion(text)) == text
+
+
+def test_dropout_is_off_everywhere():
+    policy = make()
+    policy.model.train()
+    assert torch.equal(logprobs(policy), logprobs(policy))
+
+
+def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
+    with pytest.raises(ModelError, match="no model folder there.*give a folder or a hub id"):
+        load_policy(PolicyConfig(model=str(tmp_path)), seed=0)
+    with pytest.raises(ModelError, match="no model folder there"):
+        load_policy(PolicyConfig(model="./nowhere"), seed=0)
+
+
+def test_a_tokenizer_without_pad_or_stop_token_is_an_error_with_a_remedy(tmp_path):
+    policy = make()
+    policy.tokenizer.pad_token = None
+    policy.save(tmp_path / "nopad")
+    with pytest.raises(ModelError, match=r"no pad token: set policy.pad_token, e.g. to '<\|end\|>'"):
+        load_policy(PolicyConfig(model=str(tmp_path / "nopad")), seed=0)
+    named = load_policy(PolicyConfig(model=str(tmp_path / "nopad"), pad_token="<|end|>"), seed=0)
+    assert named.pad_id in named.eos_ids  # pad equal to EOS is fine: masks are explicit
+    torch.testing.assert_close(logprobs(named), logprobs(policy))
+
+    policy.tokenizer.eos_token = None
+    policy.model.generation_config.eos_token_id = None
+    policy.model.config.eos_token_id = None
+    policy.save(tmp_path / "noeos")
+    with pytest.raises(ModelError, match="no EOS token"):
+        load_policy(PolicyConfig(model=str(tmp_path / "noeos"), pad_token="<|pad|>"), seed=0)
+
+
+def test_every_configured_stop_token_counts():
+    policy = make()
+    policy.model.generation_config.eos_token_id = [5, 7]
+    assert stop_token_ids(policy.model, policy.tokenizer) == {5, 7, policy.tokenizer.eos_token_id}

@@ -1,0 +1,190 @@
+"""Whole runs of a tiny policy: every method end to end, killed and resumed, and what stops a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from coderl.config import RunConfig, parse  # noqa: E402
+from coderl.errors import ConfigError, TrainingStopped  # noqa: E402
+from coderl.run_folder import RunFolder  # noqa: E402
+from coderl.store import RolloutStore  # noqa: E402
+from coderl.train import run  # noqa: E402
+
+TASKS = "generated?family=compose&level=1&split={}&count={}&seed=0"
+
+
+def config(tmp_path: Path, **changes: object) -> RunConfig:
+    raw = {
+        "name": "tiny",
+        "output": str(tmp_path),
+        "stages": ["sft", "grpo", "eval"],
+        "policy": {
+            "model": "new:",
+            "new": {
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_layers": 1,
+                "num_heads": 2,
+                "vocab_size": 400,
+                "max_positions": 96,
+            },
+        },
+        "tasks": {"train": [TASKS.format("train", 40)], "test": [TASKS.format("test", 8)]},
+        "generation": {"max_new_tokens": 16, "batch_size": 32},
+        "reward": {"scheme": "rltf", "cases": "all"},
+        "sft": {"steps": 4, "batch_size": 8, "checkpoint_every": 2, "optimizer": {"learning_rate": 3e-3}},
+        "grpo": {"steps": 4, "prompts_per_step": 3, "samples_per_prompt": 4, "checkpoint_every": 1, "kl_coef": 0.01},
+        "ppo": {
+            "steps": 4,
+            "prompts_per_step": 4,
+            "samples_per_prompt": 2,
+            "checkpoint_every": 1,
+            "epochs": 2,
+            "minibatches": 2,
+            "kl_target": 1.0,
+        },
+        "eval": {"samples_per_task": 2},
+        "trackers": [],
+        **changes,
+    }
+    return parse(raw)
+
+
+def lines(folder: RunFolder) -> list[dict[str, object]]:
+    """The metrics without what depends on the clock."""
+    kept = []
+    for line in folder.metrics_path.read_text().splitlines():
+        record = json.loads(line)
+        if "values" in record:
+            record["values"] = {k: v for k, v in record["values"].items() if not k.startswith("time/")}
+        record.pop("time", None)
+        kept.append(record)
+    return kept
+
+
+def finished(settings: RunConfig) -> RunFolder:
+    folder = RunFolder.create(settings)
+    run(settings, folder)
+    return folder
+
+
+@pytest.mark.parametrize("stages", [["sft", "grpo", "eval"], ["sft", "ppo", "eval"]])
+def test_a_run_writes_its_folder_whole(tmp_path, stages):
+    settings = config(tmp_path, stages=stages)
+    folder = finished(settings)
+    records = lines(folder)
+    assert [r["stage"] for r in records if "values" in r] == ["0_sft"] * 4 + [f"1_{stages[1]}"] * 4 + ["2_eval"]
+    rollouts = list(RolloutStore(folder.rollouts_dir).read(f"1_{stages[1]}"))
+    per_step = 12 if stages[1] == "grpo" else 8
+    assert len(rollouts) == 4 * per_step
+    for rollout in rollouts:
+        assert rollout.verdict is not None
+        assert rollout.verdict.isolation.backend in ("jail", "docker", "landlock")
+        assert rollout.reward == pytest.approx(sum(rollout.reward_parts.values()))
+        assert all(lp <= 0 for lp in rollout.logprobs)
+    assert (folder.model_dir(f"1_{stages[1]}") / "config.json").is_file()
+    assert "2_eval" in folder.report_path.read_text()
+    first = next(r["values"] for r in records if r["stage"] == f"1_{stages[1]}")
+    assert first["policy/ref_kl"] == pytest.approx(0.0, abs=1e-4)  # the policy starts at its reference
+    if stages[1] == "grpo":
+        assert first["policy/ratio_max"] == 1.0  # on policy, exactly
+
+
+def test_the_same_config_gives_the_same_metrics_bit_for_bit(tmp_path):
+    first = finished(config(tmp_path / "a"))
+    second = finished(config(tmp_path / "b"))
+    assert lines(first) == lines(second)
+
+
+SCRIPT = """
+import sys
+from coderl.config import load
+from coderl.run_folder import RunFolder
+from coderl.train import run
+import torch
+torch.set_num_threads({threads})
+config = load(sys.argv[1])
+if sys.argv[2] == "new":
+    run(config, RunFolder.create(config))
+else:
+    run(config, RunFolder.open(config.output + "/" + config.name), resume=True)
+"""
+
+
+@pytest.mark.parametrize(("method", "kill_after_lines"), [("grpo", 3), ("grpo", 6), ("ppo", 7)])
+def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(tmp_path, method, kill_after_lines):
+    import yaml
+
+    stages = ["sft", method, "eval"]
+    straight = finished(config(tmp_path / "straight", stages=stages))
+    settings = config(tmp_path / "killed", stages=stages)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    script = SCRIPT.format(threads=torch.get_num_threads())
+    process = subprocess.Popen([sys.executable, "-c", script, str(path), "new"], stderr=subprocess.PIPE)
+    metrics = tmp_path / "killed" / "tiny" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= kill_after_lines:
+            break
+        time.sleep(0.005)
+    assert process.poll() is None, "the run ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    subprocess.run([sys.executable, "-c", script, str(path), "resume"], check=True, capture_output=True, timeout=240)
+    folder = RunFolder.open(tmp_path / "killed" / "tiny")
+    assert lines(folder) == lines(straight)
+    stored = [[r.to_json() for r in RolloutStore(f.rollouts_dir).read(f"1_{method}")] for f in (straight, folder)]
+    for rollout in (r for batch in stored for r in batch):
+        for case in rollout["verdict"]["cases"]:
+            for measured in ("cpu_ms", "wall_ms", "memory_bytes", "processes"):
+                case[measured] = 0
+    assert stored[0] == stored[1]
+
+
+def test_too_many_unscorable_verdicts_stop_the_run_and_name_a_task(tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    row = {
+        "id": "bad/1",
+        "prompt": "Write f.",
+        "function": "f",
+        "signature": "def f():",
+        "reference": "def f():\n    return 1\n",
+        "visible": [],
+        "hidden": [],
+        "level": 1,
+        "tags": [],
+        "split": "train",
+    }
+    bad.write_text(json.dumps(row) + "\n")
+    settings = config(tmp_path, stages=["grpo"], tasks={"train": [f"jsonl:{bad}"]})
+    with pytest.raises((TrainingStopped, Exception), match=r"bad"):
+        run(settings, RunFolder.create(settings))
+
+
+def test_sft_without_any_reference_is_one_clear_line(tmp_path):
+    settings = config(tmp_path, stages=["sft"])
+    from coderl.methods.sft import Sft
+    from types import SimpleNamespace
+
+    with pytest.raises(ConfigError, match="none of its tasks has a reference"):
+        Sft(SimpleNamespace(policy=None, sft_tasks=[]), settings.sft, "0_sft")
+
+
+def test_metrics_hold_no_nan_after_training(tmp_path):
+    folder = finished(config(tmp_path))
+    for record in lines(folder):
+        for name, value in record.get("values", {}).items():
+            assert value is not None and not math.isnan(value), (record["stage"], name)

@@ -1,0 +1,195 @@
+"""The generated source: what is asked, what is expected, and that its splits never meet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import islice
+from random import Random
+from typing import Any
+
+import pytest
+
+from sandbox.spec import CallCase
+from sandbox.verdict import Outcome, Status
+from tasks.errors import TaskError
+from tasks.generated.chains import expression, interpret
+from tasks.generated.compose import PARAMETERS
+from tasks.generated.families import FAMILIES
+from tasks.generated.inputs import UNDEFINED, evaluate, probes
+from tasks.generated.ops import OPS
+from tasks.generated.problem import fingerprint, make_task, split_of
+from tasks.generated.stream import DRAWS, stream
+from tasks.registry import load
+from tasks.task import Split, Task
+
+LEVELS = range(1, 4)
+
+
+def function_of(task: Task) -> Callable[..., Any]:
+    namespace: dict[str, Any] = {}
+    exec(task.reference, namespace)
+    function: Callable[..., Any] = namespace[task.entry_point]
+    return function
+
+
+def op(kind: str, name: str) -> Any:
+    return next(found for found in OPS[kind] if found.name == name)
+
+
+def test_tasks_that_behave_alike_are_never_in_two_splits() -> None:
+    kinds = {f"def f({name}):": (kind,) for kind, name in PARAMETERS.items()}
+    splits: dict[object, set[Split]] = defaultdict(set)
+    tasks = list(islice(stream(["compose"], LEVELS, None, 0), 5000))
+    for task in tasks:
+        function, signature = function_of(task), kinds[task.signature]
+        behaviour = [repr(evaluate(function, args)) for args in probes(signature)]
+        splits[signature, *behaviour].add(task.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert len(splits) < len(tasks)  # some tasks do behave alike, so the line above says something
+    shares = [sum(task.split is split for task in tasks) / len(tasks) for split in Split]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
+
+
+def test_loads_of_two_splits_share_no_prompt_id_or_reference() -> None:
+    train, test = load("generated?count=300&seed=1"), load("generated?split=test&count=100&seed=2")
+    assert {task.split for task in train} == {Split.TRAIN}
+    assert {task.split for task in test} == {Split.TEST}
+    for field in ("id", "prompt", "reference"):
+        assert not {getattr(task, field) for task in train} & {getattr(task, field) for task in test}
+
+
+def test_commuting_operations_share_a_fingerprint_and_so_a_split() -> None:
+    add, subtract = op("int", "add"), op("int", "subtract")
+    one, other = interpret(((add, 5), (subtract, 2))), interpret(((subtract, 2), (add, 5)))
+    assert fingerprint(("int",), one) == fingerprint(("int",), other) == fingerprint(("int",), lambda x: x + 3)
+    assert fingerprint(("int",), one) != fingerprint(("int",), lambda x: x + 4)
+
+
+def test_a_longer_stream_starts_with_the_shorter_one() -> None:
+    assert load("generated?count=80&seed=3")[:30] == load("generated?count=30&seed=3")
+    assert load("generated?count=30&seed=3") != load("generated?count=30&seed=4")
+
+
+def test_another_process_with_another_hash_seed_makes_equal_tasks() -> None:
+    code = "from tasks.registry import load; print(load('generated?count=40&family=compose,words,branch'))"
+    command = [sys.executable, "-c", code]
+    prints = {
+        subprocess.run(
+            command,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert prints == {f"{load('generated?count=40&family=compose,words,branch')}\n".encode()}
+
+
+def test_equal_ids_mean_equal_tasks_whatever_the_seed() -> None:
+    one = {task.id: task for task in load("generated?count=250&level=1&seed=1")}
+    other = {task.id: task for task in load("generated?count=250&level=1&seed=2")}
+    common = one.keys() & other.keys()
+    assert len(common) > 100
+    assert all(one[name] == other[name] for name in common)
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_every_reference_gives_what_interpretation_expects(family: str) -> None:
+    levels = DRAWS[family][1]
+    tasks = list(islice(stream([family], levels, None, 0), 60))
+    assert {task.level for task in tasks} == set(levels)
+    for task in tasks:
+        function = function_of(task)
+        for case in task.cases:
+            assert isinstance(case, CallCase)
+            got = function(*case.args)
+            assert (type(got), got) == (type(case.expected), case.expected), task.reference
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_visible_and_hidden_inputs_differ_and_no_constant_passes(family: str) -> None:
+    for task in islice(stream([family], DRAWS[family][1], None, 5), 60):
+        inputs = [repr(case.args) for case in task.cases if isinstance(case, CallCase)]
+        assert len(set(inputs)) == len(inputs)
+        assert 2 <= len(task.visible) <= 3
+        assert 5 <= len(task.hidden) <= 8
+        assert len({repr(case.expected) for case in task.hidden if isinstance(case, CallCase)}) > 1
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_near_misses_that_differ_on_the_probes_fail_a_hidden_case(family: str) -> None:
+    draw, levels = DRAWS[family]
+    rng, caught, num_wrong = Random(0), 0, 0
+    for i in range(40):
+        problem = draw(rng, levels[i % len(levels)])
+        task = make_task(problem, fingerprint(problem.kinds, problem.solve))
+        for variant in problem.variants():
+            if fingerprint(problem.kinds, variant) == fingerprint(problem.kinds, problem.solve):
+                continue
+            num_wrong += 1
+            caught += any(
+                evaluate(variant, case.args) != case.expected for case in task.hidden if isinstance(case, CallCase)
+            )
+    assert num_wrong > 40
+    assert caught / num_wrong > 0.97
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "expected"),
+    [
+        ("int", [("add", 3), ("double", None)], "(x + 3) * 2"),
+        ("int", [("double", None), ("add", 3)], "x * 2 + 3"),
+        ("int", [("square", None), ("negate", None)], "-x ** 2"),  # a sign binds looser than a power
+        ("int", [("negate", None), ("square", None)], "(-x) ** 2"),
+        ("int", [("add", 2), ("subtract_from", 9)], "9 - (x + 2)"),
+        ("text", [("suffix", "n"), ("lower", None)], "(x + 'n').lower()"),
+        ("list", [("append", 4), ("reverse", None)], "(x + [4])[::-1]"),
+    ],
+)
+def test_expressions_have_the_brackets_they_need_and_no_others(kind: str, names: list[Any], expected: str) -> None:
+    assert expression(tuple((op(kind, name), constant) for name, constant in names), "x") == expected
+
+
+def test_prompt_and_completion_are_the_program_also_without_trailing_white_space() -> None:
+    for task in load("generated?count=20"):
+        body = task.reference.removeprefix(task.prompt.rstrip())
+        assert body.startswith("\n    return ")
+        assert body.count("\n") == 2
+        assert not any(stop in body for stop in task.stop)
+
+
+def test_results_that_fail_or_explode_are_undefined() -> None:
+    assert evaluate(lambda x: 1 // x, (0,)) == UNDEFINED
+    assert evaluate(lambda x: x**x, (100,)) == UNDEFINED
+    assert evaluate(lambda x: x * 100, ("a",)) == UNDEFINED
+
+
+def test_the_split_of_a_hash_has_its_bounds_at_80_and_90_percent() -> None:
+    bounds = {
+        "c" * 12: Split.TRAIN,
+        "cd" + "0" * 10: Split.VALIDATION,
+        "e" * 12: Split.TEST,
+    }  # 0xcccc.. / 2**48 is just under 0.8
+    assert {digest: split_of(digest) for digest in bounds} == bounds
+
+
+def test_a_spent_level_says_how_many_tasks_there_are() -> None:
+    with pytest.raises(TaskError, match=r"only \d+ distinct tasks .* levels 1-1; lower count"):
+        load("generated?level=1&count=1000")
+
+
+def test_there_are_at_least_twelve_graded_families() -> None:
+    assert len(FAMILIES) >= 12
+    assert len(load("generated?family=all&level=1-5&count=200")) == 200
+
+
+def test_references_are_accepted_by_the_sandbox_and_a_near_miss_is_not() -> None:
+    grader = pytest.importorskip("sandbox.grader", reason="no grader yet").Grader()
+    tasks = load("generated?count=20&family=all&level=1-5") + load("generated?count=20")
+    verdicts = grader.grade([task.request(task.reference) for task in tasks])
+    assert [(t.id, v.outcome) for t, v in zip(tasks, verdicts, strict=True) if v.outcome is not Outcome.AC] == []
+    wrong = [task.request(task.reference.replace("return ", "return 0 and ")) for task in tasks]
+    assert all(verdict.status is Status.FAIL for verdict in grader.grade(wrong))
