@@ -75,7 +75,9 @@ def load(folder: Path, position: Position) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError) as error:
-        raise RunFolderError(f"checkpoint {path}: cannot be read: {str(error).splitlines()[0]}; delete it to use an older one") from error
+        raise RunFolderError(
+            f"checkpoint {path}: cannot be read: {str(error).splitlines()[0]}; delete it to use an older one"
+        ) from error
     return state
 
 
@@ -95,7 +97,7 @@ def _rng_state() -> dict[str, Any]:
     name, keys, pos, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
-        "numpy": (str(name), keys.tolist(), int(pos), int(has_gauss), float(cached)),
+        "numpy": (str(name), np.asarray(keys).tolist(), int(pos), int(has_gauss), float(cached)),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

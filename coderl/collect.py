@@ -17,7 +17,7 @@ from coderl.rewards import reward_parts, total
 from coderl.rollout import Rollout
 from coderl.seeds import derive
 from coderl.workbench import Workbench
-from sandbox import Status
+from sandbox import GradeRequest, Status
 from tasks.task import Task
 
 
@@ -89,9 +89,7 @@ def collect(
                 logprobs=sample.logprobs,
                 truncated=sample.truncated,
                 completion=text,
-                program=extract_program(
-                    task, text, response_prefix=prompt.response_prefix, truncated=sample.truncated
-                ),
+                program=extract_program(task, text, response_prefix=prompt.response_prefix, truncated=sample.truncated),
             )
         )
     owners = [tasks[request.key[0]] for request in requests]
@@ -105,7 +103,7 @@ def collect(
 
 def _grade(bench: Workbench, owners: Sequence[Task], drafts: Sequence[Rollout]) -> list[Rollout]:
     unique: dict[tuple[str, str], int] = {}
-    requests = []
+    requests: list[GradeRequest] = []
     for task, draft in zip(owners, drafts, strict=True):
         if (task.id, draft.program) not in unique:
             unique[task.id, draft.program] = len(requests)

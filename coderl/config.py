@@ -7,6 +7,7 @@ the run folder, and a run is a function of it (rule 4 of the architecture).
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from importlib import resources
 from pathlib import Path
@@ -49,7 +50,9 @@ class PolicyConfig(Section):
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     gradient_checkpointing: bool = False
     autocast: Literal["none", "bfloat16"] = "none"  # matrix products in bfloat16, weights as dtype says
-    packing: bool = False  # update without padding, each prompt once for its group; for models with plain full attention
+    packing: bool = (
+        False  # update without padding, each prompt once for its group; for models with plain full attention
+    )
     pad_token: str | None = None  # for tokenizers that have none, e.g. "<|endoftext|>"; masks never look at it
 
 
@@ -244,7 +247,7 @@ def load(name_or_path: str, overrides: list[str] | None = None) -> RunConfig:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of settings at the top, found {type(raw).__name__}")
     for override in overrides or []:
-        _apply(raw, override)
+        apply_override(raw, override)
     return parse(raw, origin=str(path))
 
 
@@ -256,7 +259,8 @@ def parse(raw: dict[str, Any], origin: str = "config") -> RunConfig:
         raise ConfigError(f"{origin}: {_explain(error)}") from error
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set one `key=value`, e.g. "grpo.steps=20", in a mapping. Raises ConfigError."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {override!r}: write key=value, e.g. grpo.steps=20")
@@ -265,10 +269,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
     if isinstance(value, str):
-        try:  # YAML 1.1 reads 1e-5 as a string
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-5 as a string
             value = float(value)
-        except ValueError:
-            pass
     *parents, leaf = key.split(".")
     node = raw
     for parent in parents:

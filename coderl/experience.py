@@ -63,9 +63,6 @@ class MicroBatch:
         return [row[:length] for row, length in zip(values, self.lengths, strict=True)]
 
 
-COLUMNS = ("advantages", "old_logprobs", "ref_logprobs", "old_values", "returns")
-
-
 def collate(
     examples: Sequence[Example], weights: Sequence[float], pad_id: int, device: torch.device, *, packed: bool = False
 ) -> MicroBatch:
@@ -78,25 +75,37 @@ def collate(
     ones = [torch.ones(len(e.completion_ids)) for e in examples]
 
     def join(parts: Sequence[Tensor], fill: float = 0) -> Tensor:
-        joined = torch.cat(list(parts)).unsqueeze(0) if packed else pad_sequence(list(parts), batch_first=True, padding_value=fill)
-        return joined.to(device)
+        if packed:
+            return torch.cat(list(parts)).unsqueeze(0).to(device)
+        return pad_sequence(list(parts), batch_first=True, padding_value=fill).to(device)
+
+    def column(name: str) -> Tensor | None:
+        values = [getattr(e, name) for e in examples]
+        return None if values[0] is None else join(values)
 
     inputs = _packed_inputs(examples) if packed else _padded_inputs(examples, pad_id)
-    columns = {
-        name: join([getattr(e, name) for e in examples]) if getattr(examples[0], name) is not None else None
-        for name in COLUMNS
-    }
+    input_ids, attention_mask, position_ids = (tensor.to(device) for tensor in inputs[:3])
     return MicroBatch(
-        **{name: None if tensor is None else tensor.to(device) for name, tensor in inputs.items()},
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=position_ids,
+        predict=None if inputs[3] is None else inputs[3].to(device),
         lengths=tuple(len(e.completion_ids) for e in examples),
         completion_ids=join(completions, pad_id),
         mask=join(ones),
         weights=join(token_weights),
-        **columns,
+        advantages=column("advantages"),
+        old_logprobs=column("old_logprobs"),
+        ref_logprobs=column("ref_logprobs"),
+        old_values=column("old_values"),
+        returns=column("returns"),
     )
 
 
-def _padded_inputs(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor | None]:
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]  # input_ids, attention_mask, position_ids, predict
+
+
+def _padded_inputs(examples: Sequence[Example], pad_id: int) -> Inputs:
     prompt_width = max(len(e.prompt_ids) for e in examples)
     width = prompt_width + max(len(e.completion_ids) for e in examples)
     input_ids = torch.full((len(examples), width), pad_id)
@@ -106,10 +115,10 @@ def _padded_inputs(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor
         input_ids[row, start:end] = torch.tensor(example.prompt_ids + example.completion_ids)
         attention_mask[row, start:end] = 1
     positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": positions, "predict": None}
+    return input_ids, attention_mask, positions, None
 
 
-def _packed_inputs(examples: Sequence[Example]) -> dict[str, Tensor | None]:
+def _packed_inputs(examples: Sequence[Example]) -> Inputs:
     ids: list[int] = []
     positions: list[int] = []
     predict: list[int] = []
@@ -135,12 +144,7 @@ def _packed_inputs(examples: Sequence[Example]) -> dict[str, Tensor | None]:
     visible = (completions.unsqueeze(0) == -1) | (completions.unsqueeze(1) == completions.unsqueeze(0))
     order = torch.arange(len(ids))
     mask = same_prompt & visible & (order.unsqueeze(1) >= order.unsqueeze(0))
-    return {
-        "input_ids": torch.tensor([ids]),
-        "attention_mask": mask[None, None],
-        "position_ids": torch.tensor([positions]),
-        "predict": torch.tensor(predict),
-    }
+    return torch.tensor([ids]), mask[None, None], torch.tensor([positions]), torch.tensor(predict)
 
 
 def pack(examples: Sequence[Example], max_tokens: int, *, packed: bool = False) -> Iterator[list[int]]:
@@ -148,7 +152,9 @@ def pack(examples: Sequence[Example], max_tokens: int, *, packed: bool = False) 
 
     Padded: sorted by length, so that little is padded. Packed: neighbours share a prompt, which counts once.
     """
-    order = sorted(range(len(examples)), key=lambda i: (-len(examples[i].prompt_ids) - len(examples[i].completion_ids), i))
+    order = sorted(
+        range(len(examples)), key=lambda i: (-len(examples[i].prompt_ids) - len(examples[i].completion_ids), i)
+    )
     if packed:
         order = sorted(order, key=lambda i: examples[i].prompt_ids)
     batch: list[int] = []

@@ -99,9 +99,7 @@ def clipped_surrogate(
     return Surrogate(loss, ratio, clipped)
 
 
-def clipped_value_loss(
-    values: Tensor, old_values: Tensor, returns: Tensor, clip: float
-) -> tuple[Tensor, Tensor]:
+def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> tuple[Tensor, Tensor]:
     """0.5 max((V - R)^2, (clip(V, V_old +- clip) - R)^2) per token, and where the clip decided; all (N, T)."""
     limited = old_values + (values - old_values).clamp(-clip, clip)
     plain, bounded = (values - returns) ** 2, (limited - returns) ** 2

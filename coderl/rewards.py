@@ -16,7 +16,9 @@ from sandbox.verdict import CaseResult, Outcome, Status, Verdict, worst
 _ERRORS = frozenset(Outcome) - {Outcome.AC, Outcome.PA, Outcome.WA, Outcome.SKIP, Outcome.CE}
 
 
-def reward_parts(verdict: Verdict | None, *, num_visible: int, truncated: bool, config: RewardConfig) -> dict[str, float]:
+def reward_parts(
+    verdict: Verdict | None, *, num_visible: int, truncated: bool, config: RewardConfig
+) -> dict[str, float]:
     """The named parts of the reward of one sample.
 
     The first `num_visible` case results are those of the visible cases; with `config.cases` "visible" only they count

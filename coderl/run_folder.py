@@ -1,123 +1,233 @@
-"""Where does a run keep what it writes?
+"""Where does a run keep its files, and who may write them?
 
-    runs/NAME/  config.yaml  versions.json  metrics.jsonl  rollouts/  checkpoints/  evals/  models/STAGE/  report.html
+    output/name/  config.yaml  versions.json  metrics.jsonl  report.html
+                  rollouts/  checkpoints/  evals/  models/STAGE/  tensorboard/
 
-A folder belongs to one run: it is never written into by accident, and never by two processes at once.
+One trainer at a time: `create` and `lock` hold a lock that goes with the process, however that ends. Every
+whole file is written under another name, synced and renamed, so that a reader never sees half of one.
+
+Under `accelerate launch` the process with RANK 0 owns the folder; the others get the paths and write nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import json
 import os
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import yaml
 
-from coderl.config import RunConfig
+from coderl.config import RunConfig, parse
 from coderl.errors import RunFolderError
 from coderl.versions import versions
 
-
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raises RunFolderError when the disk is full or the folder is not writable."""
-    draft = ""
-    try:
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except OSError as error:
-        if draft:
-            with contextlib.suppress(OSError):
-                os.unlink(draft)
-        raise explain(path, error) from error
-
-
-def explain(path: Path, error: OSError) -> RunFolderError:
-    """The one line a person sees for a failed write."""
-    remedies = {
-        errno.ENOSPC: "the disk is full: free some space and resume",
-        errno.EACCES: "no permission to write there: choose another `output`",
-        errno.EROFS: "the file system is read-only: choose another `output`",
-    }
-    return RunFolderError(f"{path}: cannot be written: {remedies.get(error.errno or 0, error.strerror)}")
+FORMAT = "coderl-run-1"  # in versions.json
+FIXED = ("name", "seed", "stages", "policy", "tasks")
 
 
 class RunFolder:
-    """An open run folder, locked against other trainers until `close` or the end of the process."""
+    """The paths of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.config_path = path / "config.yaml"
+        self.versions_path = path / "versions.json"
         self.metrics_path = path / "metrics.jsonl"
+        self.report_path = path / "report.html"
         self.rollouts_dir = path / "rollouts"
         self.checkpoints_dir = path / "checkpoints"
-        self.report_path = path / "report.html"
-        self._lock: IO[bytes] | None = None
+        self.evals_dir = path / "evals"
+        self.tensorboard_dir = path / "tensorboard"
+        self._unlock: weakref.finalize[[int], RunFolder] | None = None
 
     @classmethod
     def create(cls, config: RunConfig, *, overwrite: bool = False) -> RunFolder:
-        """A fresh folder output/name. Raises RunFolderError if there is one already."""
+        """Make output/name, lock it, and write config.yaml and versions.json.
+
+        Raises RunFolderError if it holds anything, unless `overwrite` empties it; only a run folder can be emptied.
+        """
         folder = cls(Path(config.output) / config.name)
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())) and not overwrite:
-            raise RunFolderError(
-                f"run folder {folder.path} exists: go on with --resume, replace it with --overwrite, or choose name=..."
-            )
-        try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            folder._acquire()
-            if overwrite:
-                folder._clear()
-            for directory in (folder.rollouts_dir, folder.checkpoints_dir):
-                directory.mkdir(exist_ok=True)
-        except OSError as error:
-            raise explain(folder.path, error) from error
-        resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        atomic_write(folder.path / "config.yaml", resolved.encode())
-        atomic_write(folder.path / "versions.json", (json.dumps(versions(), indent=1) + "\n").encode())
+        if not is_main_process():
+            return folder
+        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            if not overwrite:
+                raise RunFolderError(
+                    f"run folder {folder.path}: already there; continue it with --resume, empty it with --overwrite, "
+                    "or choose another with name=..."
+                )
+            folder._check_ours()
+        make_directory(folder.path)
+        folder.lock()
+        if overwrite:
+            folder._empty()
+        for directory in (folder.rollouts_dir, folder.checkpoints_dir, folder.evals_dir):
+            make_directory(directory)
+        folder._write_config(config)
+        folder._write_versions({"format": FORMAT, **versions()})
         return folder
 
     @classmethod
-    def open(cls, path: str | Path, *, lock: bool = True) -> RunFolder:
-        """An existing folder. Raises RunFolderError if there is none, or (with `lock`) another trainer uses it."""
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run, for reading; call `lock` before writing. Raises RunFolderError."""
         folder = cls(Path(path))
-        if not (folder.path / "config.yaml").is_file():
-            raise RunFolderError(f"{folder.path}: not a run folder (no config.yaml): give the folder of a run")
-        if lock:
-            folder._acquire()
+        folder._check_exists()
         return folder
 
-    def model_dir(self, label: str) -> Path:
-        """Where the policy at the end of a stage is saved."""
-        return self.path / "models" / label
+    @classmethod
+    def resume(cls, config: RunConfig) -> RunFolder:
+        """The run of `config`, locked. What changed in the config since is written down, or refused: RunFolderError.
 
-    def close(self) -> None:
-        """Let other trainers in; harmless when repeated."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        What the weights and the order of tasks depend on from the first step (`FIXED`) cannot change in a run.
+        """
+        folder = cls(Path(config.output) / config.name)
+        if not is_main_process():
+            return folder
+        folder._check_exists()
+        folder.lock()
+        changes = differences(folder.config().model_dump(mode="json"), config.model_dump(mode="json"))
+        changes.pop("output", None)  # the folder was moved, or is named from elsewhere
+        for key, (old, new) in changes.items():
+            if key.split(".")[0] in FIXED:
+                raise RunFolderError(
+                    f"run folder {folder.path}: was started with {key}={old!r}, not {new!r}; "
+                    "resume with the old value, or start another run with name=..."
+                )
+        folder._write_config(config)
+        record = json.loads(folder.versions_path.read_text(encoding="utf-8"))
+        record["resumed"] = [*record.get("resumed", []), {**versions(), "changes": changes}]
+        folder._write_versions(record)
+        return folder
 
-    def _acquire(self) -> None:
-        self._lock = open(self.path / ".lock", "wb")  # noqa: SIM115 - held until close
+    def config(self) -> RunConfig:
+        """The resolved configuration that the run was started with."""
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
-            raise RunFolderError(f"{self.path}: another process trains in it: wait for it, or choose name=...") from error
+            return parse(yaml.safe_load(self.config_path.read_text(encoding="utf-8")), origin=str(self.config_path))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise RunFolderError(f"{self.config_path}: cannot be read: {' '.join(str(error).split())}") from error
 
-    def _clear(self) -> None:
-        for entry in self.path.iterdir():
-            if entry.name == ".lock":
+    def lock(self) -> None:
+        """Keep other trainers out until `unlock` or the end of this process. Raises RunFolderError if one is in."""
+        if self._unlock is not None or not is_main_process():
+            return
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise explained(error, self.path) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise RunFolderError(
+                f"run folder {self.path}: another process is training in it; wait, or stop it"
+            ) from error
+        self._unlock = weakref.finalize(self, os.close, descriptor)
+
+    def unlock(self) -> None:
+        if self._unlock is not None:
+            self._unlock()
+            self._unlock = None
+
+    def model_dir(self, stage: str) -> Path:
+        """Where the weights after `stage` are saved, e.g. models/1_grpo."""
+        return self.path / "models" / stage
+
+    def last_model(self) -> Path:
+        """The newest saved model. Raises RunFolderError if no stage has saved one yet."""
+        found = sorted((self.path / "models").glob("[0-9]*_*"), key=lambda path: int(path.name.partition("_")[0]))
+        if not found:
+            raise RunFolderError(f"run folder {self.path}: no stage that trains has ended yet; name a --model")
+        return found[-1]
+
+    def _check_exists(self) -> None:
+        if not self.path.is_dir():
+            raise RunFolderError(f"run folder {self.path}: no such folder; start the run without --resume")
+        self._check_ours()
+
+    def _check_ours(self) -> None:
+        for path in (self.config_path, self.versions_path):
+            if not path.is_file():
+                raise RunFolderError(
+                    f"run folder {self.path}: not a run of coderl (it has no {path.name}); name another"
+                )
+
+    def _empty(self) -> None:
+        for child in self.path.iterdir():
+            if child.name == ".lock":
                 continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
             else:
-                entry.unlink()
+                child.unlink()
+
+    def _write_config(self, config: RunConfig) -> None:
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        atomic_write(self.config_path, text.encode())
+
+    def _write_versions(self, record: dict[str, object]) -> None:
+        atomic_write(self.versions_path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """
+    >>> differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "d": 3})
+    {'a.c': (2, 5)}
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found |= differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found[f"{prefix}{key}"] = (before, after)
+    return found
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one of its launch that writes (`accelerate launch` and torchrun set RANK)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, or leave it as it is. Raises RunFolderError."""
+    draft = ""
+    try:
+        descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".draft", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        if draft:
+            Path(draft).unlink(missing_ok=True)
+        raise explained(error, path) from error
+
+
+def make_directory(path: Path) -> None:
+    """As mkdir -p. Raises RunFolderError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explained(error, path) from error
+
+
+def explained(error: OSError, path: Path) -> RunFolderError:
+    """The one line that tells what stands in the way of writing `path`."""
+    remedies = {
+        errno.ENOSPC: "the disk is full: free some space and use --resume",
+        errno.EDQUOT: "the disk quota is used up: free some space and use --resume",
+        errno.EACCES: "permission denied: choose another folder with output=...",
+        errno.EPERM: "permission denied: choose another folder with output=...",
+        errno.EROFS: "the file system is read-only: choose another folder with output=...",
+        errno.ENOTDIR: "a part of the path is a file: choose another folder with output=...",
+        errno.EEXIST: "there is a file of that name: choose another folder with output=...",
+    }
+    cause = remedies.get(error.errno or 0, error.strerror or str(error))
+    return RunFolderError(f"{path}: cannot be written: {cause}")

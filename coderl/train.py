@@ -36,7 +36,7 @@ from sandbox import Grader
 from tasks.registry import load as load_tasks
 from tasks.task import Task
 
-METHODS: dict[str, Callable[[Workbench, Any, str], Method]] = {"sft": Sft, "grpo": Grpo, "ppo": Ppo}
+METHODS: dict[str, Callable[..., Method]] = {"sft": Sft, "grpo": Grpo, "ppo": Ppo}
 
 
 def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[str, float]:
@@ -46,7 +46,9 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[s
     """
     with _workbench(config) as bench, contextlib.ExitStack() as stack:
         is_main = bench.accelerator.is_main_process
-        metrics = stack.enter_context(Metrics(folder, trackers=config.trackers if is_main else [], run_name=config.name))
+        metrics = stack.enter_context(
+            Metrics(folder, trackers=config.trackers if is_main else [], run_name=config.name)
+        )
         session = _Session(bench=bench, folder=folder, metrics=metrics, store=RolloutStore(folder.rollouts_dir))
         start = session.resume() if resume else Position(stage=0, step=0)
         last: dict[str, float] = {}
@@ -141,7 +143,9 @@ class _Session:
         stage = getattr(self.bench.config, name)
         trainer = Trainer(self.bench, METHODS[name](self.bench, stage, label), label)
         if start_step:
-            trainer.load_state(checkpoint.load(self.folder.checkpoints_dir, Position(stage=index, step=start_step)), start_step)
+            trainer.load_state(
+                checkpoint.load(self.folder.checkpoints_dir, Position(stage=index, step=start_step)), start_step
+            )
         with Progress(total=stage.steps, done=start_step, description=label) as progress:
             for experience, values in trainer.run(stage.steps):
                 rollouts = gather(self.bench, experience.rollouts)
@@ -179,5 +183,7 @@ class _Session:
 
     def _save(self, position: Position, state: dict[str, Any], keep: int) -> None:
         if self.bench.accelerator.is_main_process:
-            checkpoint.save(self.folder.checkpoints_dir, position, {**state, "num_metrics": self.metrics.num_lines}, keep)
+            checkpoint.save(
+                self.folder.checkpoints_dir, position, {**state, "num_metrics": self.metrics.num_lines}, keep
+            )
         self.bench.accelerator.wait_for_everyone()

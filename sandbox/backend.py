@@ -12,11 +12,12 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol
 
+from sandbox.errors import SandboxError
 from sandbox.limits import Limits
 from sandbox.verdict import Isolation
 
 
-class SandboxUnavailable(RuntimeError):
+class SandboxUnavailable(SandboxError):
     """No safe place to run a program here: one line that names the cause and the remedy."""
 
 

@@ -38,6 +38,7 @@ class Work(Protocol):
 
 class Cell(Protocol):
     layers: tuple[str, ...]
+    tick_seconds: float  # longest pause between two looks at `usage`
 
     def prepare(self, job: Work) -> None:
         """In the zygote, before the fork."""
@@ -55,25 +56,30 @@ class Cell(Protocol):
         """After the run, when all are dead: what this cell knows better (fields of RunExit)."""
 
 
-def build(config: dict[str, Any], judge: int) -> Cell:
+def build(config: dict[str, Any]) -> Cell:
     sys.path.extend(config["site"])
     return PlainCell()
 
 
 class PlainCell:
     layers: tuple[str, ...] = ("rlimits",)
+    tick_seconds = 0.02
 
     def __init__(self) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of a run come to the zygote
         self._folder = ""
+        self._limits: list[tuple[int, tuple[int, int]]] = []
+        fix_limits()
 
     def prepare(self, job: Work) -> None:
+        self._limits = run_limits(job, cap_address_space=True)
         self._folder = tempfile.mkdtemp(prefix="sandbox-plain-")
 
     def enter(self, job: Work) -> None:
         os.chdir(self._folder)
         os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = self._folder
-        set_limits(job, cap_address_space=True)
+        for what, bounds in self._limits:
+            resource.setrlimit(what, bounds)
 
     def usage(self, child: int) -> tuple[float, int]:
         return tree_usage(descendants(os.getpid()))
@@ -88,14 +94,23 @@ class PlainCell:
         return {}
 
 
-def set_limits(job: Work, *, cap_address_space: bool, spare_processes: int = 0) -> None:
-    """Bound the calling process, hard. RLIMIT_CPU is a whole-second back-stop: the supervisor is the precise one."""
+def fix_limits() -> None:
+    """The bounds that are the same for every run: once, in the zygote."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # a file over its limit ends the program: Python would go on
+    for what, bound in (
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 1),  # refuses core files (less than a page) and, unlike 0, core pipes too
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        value = _within(what, bound)
+        resource.setrlimit(what, (value, value))
+
+
+def run_limits(job: Work, *, cap_address_space: bool, spare_processes: int = 0) -> list[tuple[int, tuple[int, int]]]:
+    """The arguments of the setrlimit calls of one run. RLIMIT_CPU is a whole-second back-stop for the supervisor."""
     bounds = {
         resource.RLIMIT_CPU: int(job.cpu_seconds) + 2,
         resource.RLIMIT_FSIZE: job.file_bytes,
-        resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_CORE: 1,  # refuses files (less than a page) and, unlike 0, core pipes too: core(5), coredump.c
-        resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_NPROC: job.processes + spare_processes,
         resource.RLIMIT_STACK: job.stack_bytes,
     }
@@ -103,10 +118,12 @@ def set_limits(job: Work, *, cap_address_space: bool, spare_processes: int = 0) 
         with open("/proc/self/statm", "rb") as stream:
             base = int(stream.read().split()[0]) * PAGE_BYTES
         bounds[resource.RLIMIT_AS] = base + min(2 * job.memory_bytes, ADDRESS_SPACE_CAP)
-    for what, bound in bounds.items():
-        hard = resource.getrlimit(what)[1]
-        value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-        resource.setrlimit(what, (value, value))
+    return [(what, (_within(what, bound),) * 2) for what, bound in bounds.items()]
+
+
+def _within(what: int, bound: int) -> int:
+    hard = resource.getrlimit(what)[1]
+    return bound if hard == resource.RLIM_INFINITY else min(bound, hard)
 
 
 def descendants(root: int) -> list[int]:

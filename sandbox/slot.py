@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from sandbox.backend import Job, RunExit, SandboxUnavailable
@@ -29,6 +28,14 @@ from sandbox.verdict import Isolation
 JOB = struct.Struct("<cIdd6q")  # kind, run number, cpu s, wall s, memory, output, file bytes, files, processes, stack
 START_SECONDS = 20.0  # how long a zygote may take to come up
 GRACE_SECONDS = 5.0  # after the supervisor's back-stop, before the zygote itself is given up
+# The package of the zygote has no __init__: what the judge's may import does not belong in there.
+BOOT = """
+import sys, types
+package = sys.modules["sandbox"] = types.ModuleType("sandbox")
+package.__path__ = [sys.argv[1]]
+from sandbox.zygote import main
+main(int(sys.argv[2]))
+"""
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -86,7 +93,8 @@ class ZygoteSlot:
         self._configure, self._on_close, self._backend = configure, on_close, backend
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self._number, self._live = 0, False
+        self._number = 0
+        self._live: ZygoteRun | None = None
         self._lock = threading.Lock()
         self.isolation = Isolation(backend=backend)
         self._spawn()
@@ -96,7 +104,7 @@ class ZygoteSlot:
         return self._socket.fileno()
 
     def start(self, job: Job) -> ZygoteRun:
-        if self._live:
+        if self._live is not None:
             raise RuntimeError("the slot already runs a job: finish it first")
         for attempt in (1, 2):
             if self._process is None or self._socket is None:
@@ -135,7 +143,7 @@ class ZygoteSlot:
             far.close()
             for fd in (stdin, stdout, stderr):
                 os.close(fd)
-        self._live = True
+        self._live = run
         for fd in (in_write, out_read, err_read):
             os.set_blocking(fd, False)
         near.settimeout(limits.wall_seconds)
@@ -166,24 +174,26 @@ class ZygoteSlot:
                 break
             report = json.loads(data)
             if report.pop("run") == number:
-                self._live = False
+                self._live = None
                 return RunExit(**report)
         self._reap()
         return RunExit(cpu_ms=0.0, wall_ms=0.0, memory_bytes=0, lost=True, detail=detail)
 
     def close(self) -> None:
         with self._lock:
+            if self._live is not None:
+                self._live.kill()
+                self._live.finish()
             self._reap()
             self._on_close(self)
 
     def _spawn(self) -> None:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config, inherited = self._configure()
-        config = {**config, "socket": far.fileno(), "judge": os.getpid(), "layers_wanted": self._backend}
+        config = {**config, "socket": far.fileno(), "judge": os.getpid()}
         flags = ["-S", "-s", "-P", "-B", "-X", "utf8"]
-        zygote = str(Path(__file__).with_name("zygote.py"))
         self._process = subprocess.Popen(
-            [interpreter(), *flags, zygote, json.dumps(config)],
+            [interpreter(), *flags, "-c", BOOT, os.path.dirname(os.path.abspath(__file__)), str(far.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -198,6 +208,7 @@ class ZygoteSlot:
         self._socket = near
         near.settimeout(START_SECONDS)
         try:
+            near.send(json.dumps(config).encode())  # not on the command line: programs can read that
             hello = near.recv(1 << 16)
         except OSError:
             hello = b""
@@ -220,7 +231,7 @@ class ZygoteSlot:
 
     def _reap(self) -> None:
         """Kill the zygote and with it everything it started; wait until that is true."""
-        self._live = False
+        self._live = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None

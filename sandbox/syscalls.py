@@ -15,6 +15,7 @@ ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8  # of mount_setat
 MNT_DETACH, AT_FDCWD, AT_RECURSIVE = 2, -100, 0x8000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
+SECCOMP_MODE_FILTER = 2
 
 # Landlock: rights by the version of the interface that brought them, see linux/landlock.h
 LANDLOCK_EXECUTE, LANDLOCK_WRITE_FILE, LANDLOCK_READ_FILE, LANDLOCK_READ_DIR = 1, 2, 4, 8
@@ -24,8 +25,8 @@ _LANDLOCK_FILES = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # number of rights known 
 _LANDLOCK_TCP, _LANDLOCK_SCOPES = 3, 3  # bind and connect; abstract sockets and signals
 
 _NUMBERS = {
-    "x86_64": {"pivot_root": 155, "capset": 126},
-    "aarch64": {"pivot_root": 41, "capset": 91},
+    "x86_64": {"pivot_root": 155, "capset": 126, "prctl": 157},
+    "aarch64": {"pivot_root": 41, "capset": 91, "prctl": 167},
 }
 _COMMON = {
     "mount_setattr": 442,
@@ -82,11 +83,6 @@ def drop_bounding_set() -> None:
     prctl(PR_CAP_AMBIENT, 4)  # PR_CAP_AMBIENT_CLEAR_ALL
 
 
-def drop_capabilities() -> None:
-    """Give up every capability of the calling thread."""
-    _call("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
-
-
 def landlock_version() -> int:
     """The version of Landlock's interface; 0 if there is none."""
     try:
@@ -111,22 +107,49 @@ def landlock_ruleset(version: int, rules: dict[str, int], *, files: bool = True)
     return ruleset
 
 
-def landlock_restrict(ruleset: int) -> None:
-    _call("landlock_restrict_self", ctypes.c_int(ruleset), ctypes.c_uint(0))
+class Prepared:
+    """A system call with its arguments laid out beforehand: in a fresh fork every page of Python touched is a fault."""
+
+    __slots__ = ("_arguments", "_keep", "_name")
+
+    def __init__(self, name: str, *arguments: object, keep: tuple[object, ...] = ()):
+        self._name, self._keep = name, keep
+        self._arguments = (ctypes.c_long(_number(name)), *arguments)
+
+    def __call__(self) -> None:
+        _checked(_SYSCALL(*self._arguments), self._name)
 
 
-def load_filter(bpf: bytes) -> None:
+def drop_capabilities() -> Prepared:
+    """Give up every capability of the calling thread."""
+    return Prepared("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
+
+
+def landlock_restrict(ruleset: int) -> Prepared:
+    return Prepared("landlock_restrict_self", ctypes.c_int(ruleset), ctypes.c_uint(0))
+
+
+def set_dumpable(value: int) -> Prepared:
+    return Prepared("prctl", *map(ctypes.c_ulong, (PR_SET_DUMPABLE, value, 0, 0, 0)))
+
+
+def load_filter(bpf: bytes) -> Prepared:
     """Put the calling thread under a seccomp filter for good."""
-    instructions = ctypes.create_string_buffer(bpf, len(bpf))
-    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(bpf) // 8, ctypes.addressof(instructions)))
-    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(header))  # 2: SECCOMP_MODE_FILTER
+    code = ctypes.create_string_buffer(bpf, len(bpf))
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(bpf) // 8, ctypes.addressof(code)))
+    arguments = (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(header), 0, 0)
+    return Prepared("prctl", *map(ctypes.c_ulong, arguments), keep=(code, header))
 
 
-def _call(name: str, *arguments: object) -> int:
+def _number(name: str) -> int:
     number = _COMMON.get(name) or _NUMBERS.get(platform.machine(), {}).get(name)
     if number is None:
         raise OSError(f"{platform.machine()}: the jail knows x86_64 and aarch64 only")
-    return _checked(int(_SYSCALL(ctypes.c_long(number), *arguments)), name)
+    return number
+
+
+def _call(name: str, *arguments: object) -> int:
+    return _checked(int(_SYSCALL(ctypes.c_long(_number(name)), *arguments)), name)
 
 
 def _checked(result: int, what: str) -> int:

@@ -130,9 +130,7 @@ class Verdict:
             CaseResult(**{**c, "outcome": Outcome(c["outcome"]), "flags": tuple(map(Outcome, c["flags"]))})
             for c in record["cases"]
         )
-        isolation = Isolation(
-            backend=record["isolation"]["backend"], layers=tuple(record["isolation"]["layers"])
-        )
+        isolation = Isolation(backend=record["isolation"]["backend"], layers=tuple(record["isolation"]["layers"]))
         return cls(
             **{
                 **record,

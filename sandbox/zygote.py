@@ -3,11 +3,13 @@
 A slim, single-threaded interpreter, started by exec with a clean environment and no secrets in it. It warms what
 programs need, freezes, and then forks once per run: the fork isolates itself, reads its own program from the control
 socket and hands over to `sandbox.drivers`; the parent supervises (CPU of the whole tree, wall back-stop, kill),
-reaps every descendant and reports kernel counters. Run as a script, never imported by the judge.
+reaps every descendant and reports kernel counters. Never imported by the judge.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -22,58 +24,51 @@ import time
 import types
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-if TYPE_CHECKING:
-    from sandbox.cell import Cell, Work
+from sandbox.cell import Cell, Work
+from sandbox.cell import build as build_plain
+from sandbox.inner import Driver, become
 
 JOB = struct.Struct("<cIdd6q")  # as in sandbox.slot
-PRELOAD = (
-    "array ast bisect calendar cmath collections collections.abc contextlib copy dataclasses datetime decimal enum fractions "
-    "functools hashlib heapq inspect io itertools json linecache math numbers operator os.path queue random re signal "
-    "statistics string struct sys textwrap threading time tokenize traceback types typing unicodedata unittest uuid "
-    "encodings.idna encodings.ascii encodings.latin_1 encodings.utf_8_sig"
-).split()
-TICK_SECONDS = 0.1  # longest pause between two looks at the tree's usage
-TICK_FLOOR_SECONDS = 0.005
+PRELOAD = (  # what most programs import; every further module makes every fork slower
+    "array", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "enum",
+    "functools", "heapq", "io", "itertools", "json", "linecache", "math", "numbers", "operator", "os.path", "queue",
+    "random", "re", "string", "textwrap", "threading", "time", "traceback", "types", "typing",
+)  # fmt: skip
+TICK_FLOOR_SECONDS = 0.005  # shortest pause between two looks at the tree's usage
 
 
-def main() -> NoReturn:
-    config = json.loads(sys.argv[1])
+def main(descriptor: int) -> NoReturn:
+    channel = socket.socket(fileno=descriptor)
     sys.argv[:] = [""]
-    channel = socket.socket(fileno=config["socket"])
-    here = os.path.dirname(os.path.abspath(__file__))
-    package = types.ModuleType("sandbox")  # the judge's sandbox/__init__.py does not belong in here
-    package.__path__ = [here]
-    sys.modules["sandbox"] = package
+    config = json.loads(channel.recv(1 << 16))
     judge = os.pidfd_open(config["judge"])
     try:
-        drivers = load_drivers()
+        run_driver = load_drivers()
         warm()
         cell = open_cell(config, judge)
     except Exception as error:
-        with suppress(OSError):
-            channel.send(json.dumps({"error": f"{type(error).__name__}: {error}" if str(error) else repr(error)}).encode())
+        send_report(channel, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
     channel.send(json.dumps({"layers": cell.layers}).encode())
     armed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     gc.collect()
     gc.freeze()
-    serve(channel, judge, cell, drivers, armed)
+    serve(channel, judge, cell, run_driver, armed)
 
 
-def load_drivers() -> Callable[[str, bytes, socket.socket], None]:
-    try:
-        run: Callable[[str, bytes, socket.socket], None] = importlib.import_module("sandbox.drivers").main
-    except ModuleNotFoundError:
-        return script
+# os.fork runs Python's hooks for processes with threads in every child (a new lock for everything in `threading`, a seed
+# from the system for `random`): 0.4 ms of page faults. The zygote has one thread, and wants every run to be the same.
+fork: Callable[[], int] = ctypes.PyDLL(None).fork
+
+
+def load_drivers() -> Driver:
+    """With all that it needs, at once: inside the jail the package is out of reach."""
+    for name in ("player", "referee"):
+        importlib.import_module(f"sandbox.{name}")
+    run: Driver = importlib.import_module("sandbox.drivers").main
     return run
-
-
-def script(driver: str, source: bytes, control: socket.socket) -> None:
-    module = types.ModuleType("__main__")
-    sys.modules["__main__"] = module
-    exec(compile(source, "program.py", "exec"), module.__dict__)
 
 
 def warm() -> None:
@@ -90,19 +85,23 @@ def warm() -> None:
     except IndexError:
         traceback.format_exc()
     linecache.clearcache()
+    random.seed(0)
+    atexit._clear()
 
 
 def open_cell(config: dict[str, Any], judge: int) -> Cell:
-    module = importlib.import_module("sandbox.cell" if config["mode"] == "plain" else "sandbox.jailcell")
-    cell: Cell = module.build(config, judge)
-    return cell
+    if config["mode"] == "plain":
+        return build_plain(config)
+    from sandbox.jailcell import build
+
+    return build(config, judge)
 
 
 def serve(
     channel: socket.socket,
     judge: int,
     cell: Cell,
-    drivers: Callable[[str, bytes, socket.socket], None],
+    run_driver: Driver,
     armed: tuple[int, int],
 ) -> NoReturn:
     poller = select.poll()
@@ -121,14 +120,16 @@ def serve(
         start = time.monotonic()
         try:
             cell.prepare(job)
-            child = os.fork()
+            child = fork()
+            if child < 0:
+                raise OSError("cannot fork")
         except OSError as error:
             for fd in fds:
                 os.close(fd)
             send_report(channel, {"run": job.number, **lost(f"zygote: {error}")})
             continue
         if child == 0:
-            become(job, fds, cell, drivers, armed[1])
+            become(job, fds, cell, run_driver, armed[1])
         for fd in fds:
             os.close(fd)
         send_report(channel, supervise(channel, judge, poller, cell, job, child, start, armed[0]))
@@ -164,17 +165,15 @@ def supervise(
     reaped_cpu, killed, wall_exceeded, cpu_exceeded, oom, forbidden = 0.0, False, False, False, False, False
     cores = os.cpu_count() or 1
     backstop = start + job.wall_seconds + min(job.wall_seconds, 2.0)
-    pause = min(TICK_SECONDS, job.cpu_seconds / cores)
+    pause = min(cell.tick_seconds, job.cpu_seconds / cores)
     while True:
         ready = dict(poller.poll(max(1, int(pause * 1000))))
-        if judge in ready:
+        data = channel.recv(1 << 16) if channel.fileno() in ready else b"-"
+        if judge in ready or not data:
+            cell.kill_all(child)
             os._exit(0)
-        if channel.fileno() in ready:
-            data = channel.recv(1 << 16)
-            if not data:
-                os._exit(0)
-            if data[:1] == b"K" and struct.unpack_from("<cI", data)[1] == job.number:
-                killed = True
+        if data[:1] == b"K" and struct.unpack_from("<cI", data)[1] == job.number:
+            killed = True
         if pidfd in ready:
             break
         more, sigsys = reap(child)
@@ -187,7 +186,7 @@ def supervise(
         wall_exceeded |= time.monotonic() > backstop
         if killed or cpu_exceeded or oom or wall_exceeded:
             cell.kill_all(child)
-        pause = min(TICK_SECONDS, max(TICK_FLOOR_SECONDS, cpu_left / cores))
+        pause = min(cell.tick_seconds, max(TICK_FLOOR_SECONDS, cpu_left / cores))
     _, status, usage = os.wait4(child, 0)
     wall = time.monotonic() - start
     poller.unregister(pidfd)
@@ -195,7 +194,7 @@ def supervise(
     more, sigsys = bury(cell, child)
     cpu = reaped_cpu + more + usage.ru_utime + usage.ru_stime
     code = os.waitstatus_to_exitcode(status)
-    report = {
+    report: dict[str, Any] = {
         "run": job.number,
         "cpu_ms": 1000 * cpu,
         "wall_ms": 1000 * wall,
@@ -245,77 +244,3 @@ def bury(cell: Cell, child: int) -> tuple[float, bool]:
             return cpu, sigsys
         cpu += usage.ru_utime + usage.ru_stime
         sigsys |= os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS
-
-
-def become(
-    job: Work, fds: list[int], cell: Cell, drivers: Callable[[str, bytes, socket.socket], None], armed: int
-) -> NoReturn:
-    """In the fork: isolate, take the program from the control socket, hand over, and end as an interpreter does."""
-    try:
-        os.setsid()
-        cell.enter(job)
-        for target, fd in enumerate(fds):
-            os.dup2(fd, target)  # received descriptors are above 3: the zygote's own take 0 to 3
-        os.write(armed, b"1")
-        os.closerange(4, 1 << 20)
-        control = socket.socket(fileno=3)
-        os.set_inheritable(3, False)
-        size = struct.unpack("<Q", read_exactly(control, 8))[0]
-        source = read_exactly(control, size)
-        random.seed(source)
-    except BaseException as error:
-        with suppress(BaseException):
-            os.write(2, f"zygote: cannot isolate: {error!r}\n".encode())
-        os._exit(1)
-    code = 0
-    try:
-        drivers(job.driver, source, control)
-    except SystemExit as stop:
-        code = exit_code(stop)
-    except BaseException:
-        code = 1
-        sys.excepthook(*sys.exc_info())
-    end_interpreter(code)
-
-
-def read_exactly(control: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        chunk = control.recv(min(size - len(data), 1 << 20))
-        if not chunk:
-            raise EOFError("the judge went away")
-        data += chunk
-    return bytes(data)
-
-
-def exit_code(stop: SystemExit) -> int:
-    if stop.code is None:
-        return 0
-    if isinstance(stop.code, int):
-        return stop.code & 0xFF
-    sys.stderr.write(f"{stop.code}\n")
-    return 1
-
-
-def end_interpreter(code: int) -> NoReturn:
-    """Join threads, run exit handlers and flush, as an interpreter does; without the teardown, which costs more."""
-    import atexit
-    import threading
-
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BaseException:
-        code = code or 120
-    with suppress(BaseException):
-        sys.stderr.flush()
-    os._exit(code)
-
-
-if __name__ == "__main__":
-    main()

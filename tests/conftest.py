@@ -1,7 +1,7 @@
 """What every test gets: no network, no display, reproducible examples, and skips that say what is missing.
 
 A test that needs an engine, a browser or a GPU carries the marker of that name; it is skipped here, in one place, with
-the reason. Nothing else is shared: a fixture that two test files need lies in both, or the code under test is too hard to set up.
+the reason. Nothing else is shared.
 """
 
 from __future__ import annotations

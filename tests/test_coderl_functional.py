@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from coderl import functional as F  # noqa: E402, N812
+from coderl import functional as F  # noqa: E402
 from coderl.algorithms.grpo import grpo_loss  # noqa: E402
 from coderl.algorithms.ppo import advantages_and_returns, token_rewards  # noqa: E402
 
@@ -121,16 +121,16 @@ def test_value_loss_takes_the_worse_of_clipped_and_plain():
 def test_gae_by_hand_with_padding():
     # gamma 0.9, lam 0.5; row: r = [0, 1, pad], V = [0.2, 0.4, 9]
     # delta_1 = 1 + 0 - 0.4 = 0.6; delta_0 = 0 + 0.9*0.4 - 0.2 = 0.16; A_0 = 0.16 + 0.45*0.6 = 0.43
-    advantages, returns = F.gae(
-        tensor([0, 1, 5]), tensor([0.2, 0.4, 9]), tensor([1, 1, 0]), gamma=0.9, lam=0.5
-    )
+    advantages, returns = F.gae(tensor([0, 1, 5]), tensor([0.2, 0.4, 9]), tensor([1, 1, 0]), gamma=0.9, lam=0.5)
     torch.testing.assert_close(advantages, tensor([0.43, 0.6, 0]))
     torch.testing.assert_close(returns, tensor([0.63, 1.0, 0]))
 
 
 def test_gae_bootstraps_only_where_told():
     # one token, r 0, V 0.5, bootstrap 2, gamma 0.5: delta = 0 + 0.5*2 - 0.5 = 0.5
-    advantages, _ = F.gae(tensor([0.0]), tensor([0.5]), tensor([1.0]), gamma=0.5, lam=1.0, bootstrap=torch.tensor([2.0]))
+    advantages, _ = F.gae(
+        tensor([0.0]), tensor([0.5]), tensor([1.0]), gamma=0.5, lam=1.0, bootstrap=torch.tensor([2.0])
+    )
     assert advantages.item() == pytest.approx(0.5)
 
 
@@ -202,7 +202,12 @@ def test_weights_of_all_tokens_of_a_step_sum_to_one(normalize):
 
 def test_constant_normalisation_divides_by_the_token_limit():
     weights = F.token_weights(
-        torch.tensor([3, 1]), torch.tensor([True, True]), normalize="constant", max_tokens=8, total_tokens=4, total_sequences=2
+        torch.tensor([3, 1]),
+        torch.tensor([True, True]),
+        normalize="constant",
+        max_tokens=8,
+        total_tokens=4,
+        total_sequences=2,
     )
     assert weights.tolist() == [1 / 16, 1 / 16]
 

@@ -18,7 +18,9 @@ PROMPTS = [(60, 70, 80), (61,), (62, 63, 64, 65, 66), (70, 71)]
 
 @pytest.fixture(scope="module")
 def policy():
-    new = NewModelConfig(hidden_size=32, intermediate_size=64, num_layers=2, num_heads=2, vocab_size=280, max_positions=64)
+    new = NewModelConfig(
+        hidden_size=32, intermediate_size=64, num_layers=2, num_heads=2, vocab_size=280, max_positions=64
+    )
     made = load_policy(PolicyConfig(model="new:", new=new), seed=1, corpus=CORPUS)
     for parameter in made.model.parameters():
         parameter.data.mul_(4)  # far from uniform, so that mistakes show
@@ -93,7 +95,14 @@ def test_a_stop_token_ends_a_sample_and_belongs_to_it(policy):
     stop_id = plain[0, 0].ids[3]
     options = {"eos_ids": frozenset({stop_id})}
     samples = generate(
-        policy.model, policy.tokenizer, requests(), pad_id=policy.pad_id, max_new_tokens=12, temperature=0.8, batch_size=64, **options
+        policy.model,
+        policy.tokenizer,
+        requests(),
+        pad_id=policy.pad_id,
+        max_new_tokens=12,
+        temperature=0.8,
+        batch_size=64,
+        **options,
     )
     for one in samples:
         assert one.truncated == (stop_id not in one.ids)

@@ -64,9 +64,7 @@ def test_a_task_without_visible_cases_is_rewarded_on_all():
 
 
 def test_a_program_that_did_not_compile_has_no_case_results_and_still_gets_the_tables_value():
-    broken = Verdict(
-        outcome=Outcome.CE, cases=(), integrity=Integrity.SEPARATED, isolation=Isolation(backend="plain")
-    )
+    broken = Verdict(outcome=Outcome.CE, cases=(), integrity=Integrity.SEPARATED, isolation=Isolation(backend="plain"))
     assert reward(broken, scheme="coderl") == -1.0
     assert reward(broken, scheme="all_pass") == 0.0
 

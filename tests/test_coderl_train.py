@@ -176,8 +176,9 @@ def test_too_many_unscorable_verdicts_stop_the_run_and_name_a_task(tmp_path):
 
 def test_sft_without_any_reference_is_one_clear_line(tmp_path):
     settings = config(tmp_path, stages=["sft"])
-    from coderl.methods.sft import Sft
     from types import SimpleNamespace
+
+    from coderl.methods.sft import Sft
 
     with pytest.raises(ConfigError, match="none of its tasks has a reference"):
         Sft(SimpleNamespace(policy=None, sft_tasks=[]), settings.sft, "0_sft")

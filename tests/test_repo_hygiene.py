@@ -1,4 +1,4 @@
-"""Is the repository fit to be cloned: nothing large, nothing of the author's machine, nothing unfinished, every pin in place?"""
+"""Is the repository fit to be cloned: nothing large, nothing of one machine, nothing unfinished, every pin in place?"""
 
 from __future__ import annotations
 
@@ -59,6 +59,11 @@ def test_no_line_names_a_path_of_the_machine_it_was_written_on():
 
 def test_nothing_is_left_to_do_in_a_comment():
     assert [f"{place}: {line.strip()}" for place, line in text_lines() if UNFINISHED.search(line)] == []
+
+
+def test_no_document_holds_a_placeholder_for_output_to_come():
+    lines = [(place, line) for place, line in text_lines() if place.split(":")[0].endswith(".md")]
+    assert [place for place, line in lines if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", line.strip())] == []
 
 
 def test_links_stay_inside_the_repository():

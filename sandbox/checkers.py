@@ -1,0 +1,183 @@
+"""Is this answer the expected one?
+
+Pure comparisons of what a program printed (bytes) or returned (plain values). No method of a candidate's object runs
+here: values come out of `sandbox.codec`. Bounded: values nested deeper, or with more parts, than the codec allows
+are unequal, never a crash.
+
+A checker for the other kind of case falls back to its like: EQUAL is LINES for text, LINES and TOKENS are EQUAL for
+values. How values compare:
+
+| answer, expected            | EXACT | EQUAL | FLOATS | UNORDERED |
+|-----------------------------|-------|-------|--------|-----------|
+| 1.0, 1                      | no    | yes   | yes    | yes       |
+| True, 1 (also as keys)      | no    | no    | no     | no        |
+| (1, 2), [1, 2]              | no    | yes   | yes    | yes       |
+| 0.1 + 0.2, 0.3              | no    | no    | yes    | no        |
+| [2, 1], [1, 2]              | no    | no    | no     | yes       |
+| nan, nan                    | no    | no    | no     | no        |
+| "1", 1; {1}, [1]; b"a", "a" | no    | no    | no     | no        |
+
+The order of sets and dicts never counts. FLOATS takes numbers within 1e-6, absolute or relative, except in sets and keys.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable
+from typing import Any
+
+from sandbox.codec import MAX_DEPTH, MAX_NODES
+from sandbox.spec import Checker, Value
+
+TOLERANCE = 1e-6
+_NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z")
+_NUMBER_BYTES = 1000  # longer tokens are text
+_NAN = frozenset({b"nan", b"+nan", b"-nan"})
+
+
+def text_matches(checker: Checker, answer: bytes, expected: bytes) -> bool:
+    """Is the stdout `answer` accepted where `expected` is asked for?
+
+    >>> text_matches(Checker.LINES, b"1 2 \\r\\n\\n", b"1 2"), text_matches(Checker.TOKENS, b"1 2", b"1\\n2")
+    (True, True)
+    """
+    if checker is Checker.EXACT:
+        return answer == expected
+    if checker is Checker.TOKENS:
+        return answer.split() == expected.split()
+    if checker is Checker.FLOATS:
+        left, right = answer.split(), expected.split()
+        return len(left) == len(right) and all(map(_tokens_match, left, right))
+    if checker is Checker.UNORDERED:
+        return sorted(_lines(answer)) == sorted(_lines(expected))
+    return _lines(answer) == _lines(expected)
+
+
+def values_match(checker: Checker, answer: Value, expected: Value) -> bool:
+    """Is the returned `answer` accepted where `expected` is asked for? See the table above.
+
+    >>> values_match(Checker.EQUAL, (1, 2.0), [1, 2]), values_match(Checker.EQUAL, True, 1)
+    (True, False)
+    """
+    comparison = _Comparison(checker)
+    try:
+        if checker is Checker.UNORDERED and _is_sequence(answer) and _is_sequence(expected):
+            return comparison.same_multiset(answer, expected)
+        return comparison.same(answer, expected, 0)
+    except _TooLarge:
+        return False
+
+
+class _TooLarge(Exception):
+    """More depth, parts or colliding hashes than a value from the codec can have."""
+
+
+def _lines(text: bytes) -> list[bytes]:
+    lines = [line.rstrip() for line in text.split(b"\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _tokens_match(left: bytes, right: bytes) -> bool:
+    if left.lower() in _NAN or right.lower() in _NAN:
+        return False
+    if left == right:
+        return True
+    if max(len(left), len(right)) > _NUMBER_BYTES or not (_NUMBER.match(left) and _NUMBER.match(right)):
+        return False
+    return _close(float(left), float(right))
+
+
+def _close(left: Any, right: Any) -> bool:
+    if left == right:
+        return True
+    try:
+        return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    except OverflowError:  # an int beyond all floats
+        return False
+
+
+def _is_sequence(x: Value) -> bool:
+    return type(x) in (list, tuple)
+
+
+def _is_real(x: Value) -> bool:
+    return type(x) in (int, float)
+
+
+class _Comparison:
+    def __init__(self, checker: Checker):
+        self._exact = checker is Checker.EXACT
+        self._floats = checker is Checker.FLOATS
+        self._left = 2 * MAX_NODES
+
+    def same(self, a: Value, b: Value, depth: int) -> bool:
+        self._spend(depth)
+        if self._exact and type(a) is not type(b):
+            return False
+        if self._floats and _is_real(a) and _is_real(b):
+            return _close(a, b)
+        if _is_sequence(a) and _is_sequence(b):
+            if len(a) != len(b):
+                return False
+            return all(self.same(x, y, depth + 1) for x, y in zip(a, b, strict=True))
+        if type(a) is dict and type(b) is dict:
+            return self._same_dict(a, b, depth)
+        return self.key(a, depth) == self.key(b, depth)
+
+    def same_multiset(self, a: Value, b: Value) -> bool:
+        """Do `a` and `b` hold equal elements equally often? Not by one Counter: colliding hashes must stay bounded."""
+        if len(a) != len(b):
+            return False
+        balance: dict[int, list[list[Any]]] = {}  # hash -> [key, how often more in `b`]
+        for values, sign in ((b, 1), (a, -1)):
+            for value in values:
+                key = self.key(value, 1)
+                bucket = balance.setdefault(hash(key), [])
+                entry = next((entry for entry in bucket if entry[0] == key), None)
+                if entry is None:
+                    self._left -= len(bucket)
+                    self._spend(0)
+                    bucket.append(entry := [key, 0])
+                entry[1] += sign
+        return all(count == 0 for bucket in balance.values() for _, count in bucket)
+
+    def _same_dict(self, a: dict[Value, Value], b: dict[Value, Value], depth: int) -> bool:
+        if len(a) != len(b):
+            return False
+        others = {self.key(key, depth + 1): value for key, value in b.items()}
+        missing = object()
+        for key, value in a.items():
+            other = others.get(self.key(key, depth + 1), missing)
+            if other is missing or not self.same(value, other, depth + 1):
+                return False
+        return True
+
+    def key(self, x: Value, depth: int) -> Hashable:
+        """Something hashable that is equal for equal values: bool apart from numbers, NaN equal to nothing."""
+        self._spend(depth)
+        kind = type(x)
+        if kind in (float, complex) and x != x:
+            return _Unequal()
+        if kind in (list, tuple):
+            return (kind if self._exact else list, tuple(self.key(item, depth + 1) for item in x))
+        if kind in (set, frozenset):
+            return (kind if self._exact else set, frozenset(self.key(item, depth + 1) for item in x))
+        if kind is dict:
+            pairs = ((self.key(key, depth + 1), self.key(value, depth + 1)) for key, value in x.items())
+            return (dict, frozenset(pairs))
+        if kind is bool or self._exact:
+            return (kind, x)
+        return x  # type: ignore[no-any-return]
+
+    def _spend(self, depth: int) -> None:
+        self._left -= 1
+        if self._left < 0 or depth > MAX_DEPTH + 1:
+            raise _TooLarge
+
+
+class _Unequal:
+    """Stands for a NaN: equal to nothing but itself, and made anew each time."""
+

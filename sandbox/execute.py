@@ -1,0 +1,266 @@
+"""How are the cases of one program run on the slots of one worker?
+
+`Executor` owns up to two slots: one for the candidate, one for the referee of assert cases, opened when first needed.
+Call and assert cases of one program share a process (a batch): where a limit ends a batch, the case it hit is run again
+at the head of a new one, so that every case has the whole limit to itself. Crashes are final at once.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sandbox.backend import Backend, Job, RunExit, Slot
+from sandbox.checkers import text_matches, values_match
+from sandbox.codec import CodecError, decode, encode, frame, loads
+from sandbox.duel import REFEREE, Duel, Ending
+from sandbox.judge import HARD, NEAR, Seen, crash_detail, explain, is_near, limit_flags, result, script_flags
+from sandbox.limits import Limits
+from sandbox.spec import AssertCase, CallCase, Checker, StdioCase
+from sandbox.verdict import CaseResult, Isolation, Outcome
+from sandbox.wire import Wire, pump
+
+GOODBYE_SECONDS = 1.0  # how long a driver may take to leave when it is told to
+FRESH = (Outcome.MLE, Outcome.OLE, Outcome.FLE, Outcome.PLE, Outcome.TLE, Outcome.WTLE)  # worth a process of its own
+
+
+class Lost(Exception):
+    """The infrastructure failed; says nothing about the program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A case result, and whether a busy machine may have decided it."""
+
+    result: CaseResult
+    near: bool = False
+
+
+class Executor:
+    """Runs cases, one batch at a time; `slack` widens the cpu limit of the run, not that of the verdict."""
+
+    def __init__(self, backend: Backend):
+        self._backend = backend
+        self._slots: dict[str, Slot] = {}
+
+    @property
+    def isolation(self) -> Isolation:
+        return self._slot("candidate").isolation
+
+    def stdio(self, source: bytes, case: StdioCase, limits: Limits, checker: Checker, slack: float = 1.0) -> Trial:
+        wire = self._start("candidate", "script", source, _widen(limits, slack), case.stdin.encode())
+        wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
+        ended, seen = self._finish(wire, kill=wire.late)
+        message = _message(wire)
+        if message is not None and "ce" in message:
+            return Trial(result=result({Outcome.CE}, ended, detail=str(message["ce"])))
+        flags = script_flags(ended, seen, limits)
+        detail = explain(flags, limits) or (crash_detail(ended, seen) if flags else "")
+        if not flags and not text_matches(checker, seen.stdout, case.stdout.encode()):
+            flags, detail = {Outcome.WA}, "the output differs" if seen.stdout else "no output"
+        return Trial(
+            result=result(flags, ended, detail=detail, output=seen.stdout, truncated=seen.overflow),
+            near=is_near(ended, limits) and not ended.cpu_exceeded,
+        )
+
+    def calls(
+        self,
+        source: bytes,
+        cases: Sequence[CallCase],
+        limits: Limits,
+        checker: Checker,
+        slack: float = 1.0,
+        *,
+        stop_early: bool = False,
+    ) -> list[Trial]:
+        """The results of the first few cases, at least one."""
+        wire = self._start("candidate", "call", source, _widen(limits, slack))
+        batch = _Batch(limits, slack)
+        for case in cases:
+            began = time.monotonic()
+            trees = [encode(value) for value in case.args]
+            named = [[name, encode(value)] for name, value in case.kwargs.items()]
+            wire.send(frame({"call": case.function, "args": trees, "kwargs": named}))
+            in_time = pump(
+                [wire], lambda: bool(wire.frames or wire.ended or wire.overflow or wire.broken), wire.run.deadline
+            )
+            wire.late = not in_time
+            ending, output = _call_ending(wire, case, checker)
+            batch.add(ending, output, time.monotonic() - began)
+            if not ending.alive or (stop_early and ending.flags):
+                break
+        self._goodbye([wire], batch)
+        ended, seen = self._finish(wire, kill=True)
+        return batch.trials(ended, seen, unsolicited=bool(wire.frames))
+
+    def asserts(
+        self, source: bytes, cases: Sequence[AssertCase], limits: Limits, slack: float = 1.0, *, stop_early: bool = False
+    ) -> list[Trial]:
+        """The results of the first few cases, at least one."""
+        longer = replace(_widen(limits, slack), wall_seconds=limits.wall_seconds + REFEREE.wall_seconds)
+        player = self._start("candidate", "player", source, longer)
+        try:
+            patient = replace(REFEREE, wall_seconds=longer.wall_seconds)
+            referee = self._start("referee", "referee", b"", patient, discard=True)
+        except BaseException:
+            player.finish(kill=True)
+            raise
+        duel = Duel(player, referee, limits)
+        batch = _Batch(limits, slack)
+        for case in cases:
+            began = duel.player_seconds
+            ending = duel.play(case)
+            batch.add(ending, "", duel.player_seconds - began)
+            if not ending.alive or (stop_early and ending.flags):
+                break
+        self._goodbye([player, referee], batch)
+        try:
+            ended, seen = self._finish(player, kill=True)
+        finally:
+            self._finish(referee, kill=True)
+        return batch.trials(ended, seen, unsolicited=bool(player.frames))
+
+    def renew(self) -> None:
+        """Give up the slots; the next run opens fresh ones."""
+        self.close()
+
+    def close(self) -> None:
+        slots, self._slots = self._slots, {}
+        for slot in slots.values():
+            slot.close()
+
+    def _slot(self, role: str) -> Slot:
+        if role not in self._slots:
+            self._slots[role] = self._backend.open_slot()
+        return self._slots[role]
+
+    def _start(
+        self, role: str, driver: str, source: bytes, limits: Limits, stdin: bytes = b"", *, discard: bool = False
+    ) -> Wire:
+        run = self._slot(role).start(Job(driver=driver, source=source, limits=limits))
+        return Wire(run, limits, stdin, discard=discard)
+
+    def _finish(self, wire: Wire, *, kill: bool) -> tuple[RunExit, Seen]:
+        ended, seen = wire.finish(kill=kill)
+        if ended.lost:
+            raise Lost(ended.detail or "the run was lost")
+        return ended, seen
+
+    def _goodbye(self, wires: list[Wire], batch: _Batch) -> None:
+        """Tell drivers that there is no more to do, so that what they still send, unasked, is seen."""
+        if not batch.alive:
+            return
+        for wire in wires:
+            with suppress(OSError):
+                wire.run.control.shutdown(socket.SHUT_WR)
+        pump(wires, lambda: all(wire.ended for wire in wires), time.monotonic() + GOODBYE_SECONDS)
+
+
+class _Batch:
+    """Cases that shared a process: what each came to, and how its usage is split."""
+
+    def __init__(self, limits: Limits, slack: float):
+        self._limits, self._slack = limits, slack
+        self._cases: list[tuple[Ending, Any, float]] = []
+        self.alive = True
+
+    def add(self, ending: Ending, output: Any, seconds: float) -> None:
+        self._cases.append((ending, output, seconds))
+        self.alive = ending.alive
+
+    def trials(self, ended: RunExit, seen: Seen, *, unsolicited: bool) -> list[Trial]:
+        alone = len(self._cases) == 1
+        limits = self._limits if alone else _widen(self._limits, self._slack)
+        flags = limit_flags(ended, seen, limits)
+        if self.alive or not self._cases[-1][0].gone:
+            flags &= HARD  # it answered: a fork or a file that was refused is its own affair
+        if not alone and not flags.isdisjoint(FRESH):
+            self._cases.pop()
+            flags = set()
+            unsolicited = False
+        total = sum(seconds for *_, seconds in self._cases) or 1.0
+        trials = []
+        for ending, output, seconds in self._cases:
+            last = len(trials) == len(self._cases) - 1
+            own = set(ending.flags) | (flags if last else set())
+            detail = (explain(flags, limits) if last else "") or ending.detail
+            if last and ending.gone and not flags & HARD and not alone | (Outcome.RE in own):
+                own.add(Outcome.RE)
+            if last and ending.gone and not own & HARD:
+                own.add(Outcome.RE)
+                detail = detail or f"no result: {crash_detail(ended, seen)}"
+            if last and unsolicited:
+                own.add(Outcome.RE)
+                detail = "protocol: an answer that nobody asked for"
+            near = is_near(ended, self._limits) and not ended.cpu_exceeded
+            if not alone:
+                near = near and seconds >= NEAR * min(self._limits.cpu_seconds, self._limits.wall_seconds)
+            share = seconds / total
+            trials.append(
+                Trial(
+                    result=result(
+                        own,
+                        ended,
+                        detail=detail,
+                        output=_shown(output),
+                        truncated=last and seen.overflow,
+                        cpu_ms=ended.cpu_ms * share,
+                        wall_ms=1000 * seconds,
+                    ),
+                    near=near,
+                )
+            )
+        return trials
+
+
+def _call_ending(wire: Wire, case: CallCase, checker: Checker) -> tuple[Ending, Any]:
+    """What one answer, or none, means; and the value that was returned, as the program may see it."""
+    if wire.overflow or wire.late or not wire.frames:
+        return Ending(gone=True), None
+    if wire.broken:
+        return Ending(gone=True, flags=(Outcome.RE,), detail="protocol: several answers at once"), None
+    try:
+        message = loads(wire.frames.popleft())
+        if type(message) is not dict or len(message) - ("load" in message) != 1:
+            raise CodecError("an answer must have one key")
+        if "ok" in message:
+            value = decode(message["ok"])
+            matches = values_match(checker, value, case.expected)
+            return Ending(flags=() if matches else (Outcome.WA,), detail="" if matches else "the value differs"), value
+        ((kind, text),) = ((key, value) for key, value in message.items() if key != "load")
+        if kind not in ("ce", "bad", "raised") or type(text) is not str:
+            raise CodecError("an answer of no known kind")
+    except CodecError as error:
+        return Ending(alive=False, flags=(Outcome.RE,), detail=f"bad result: {error}"), None
+    if kind == "ce":
+        return Ending(alive=False, flags=(Outcome.CE,), detail=text), None
+    if kind == "bad":
+        return Ending(flags=(Outcome.RE,), detail=f"bad result: {text}"), None
+    flags = (Outcome.MLE, Outcome.RE) if text.startswith("MemoryError") else (Outcome.RE,)
+    return Ending(alive="load" not in message, flags=flags, detail=text), None
+
+
+def _message(wire: Wire) -> dict[str, Any] | None:
+    try:
+        message = loads(wire.frames[0]) if wire.frames else None
+    except CodecError:
+        return None
+    return message if type(message) is dict else None
+
+
+def _shown(value: Any) -> str:
+    """A returned value for a person; bounded, and safe for numbers of any length."""
+    if value is None or type(value) is str:
+        return "" if value is None else repr(value)
+    try:
+        return repr(value)
+    except ValueError:  # an int of more digits than Python prints
+        return "(a very large number)"
+
+
+def _widen(limits: Limits, slack: float) -> Limits:
+    return replace(limits, cpu_seconds=limits.cpu_seconds * slack) if slack != 1.0 else limits

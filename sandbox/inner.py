@@ -1,0 +1,89 @@
+"""What does the fork do, from its first breath to its last?
+
+Isolate, put the descriptors in place, take the program from the control socket, hand over to the driver, and end as an
+interpreter does. Until it has said that it is isolated (one byte on `armed`) no line of the program has run.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from sandbox.cell import Cell, Work
+
+Driver = Callable[[str, bytes, socket.socket], None]
+CONTROL = 3  # the only descriptor besides stdin, stdout and stderr
+
+
+def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int) -> NoReturn:
+    """In the fork: isolate, take the program from the control socket, hand over, and end as an interpreter does."""
+    try:
+        os.setsid()
+        cell.enter(job)
+        for target, fd in enumerate(fds):
+            os.dup2(fd, target)  # never onto one still to come: the kernel gave them out in rising order
+        os.write(armed, b"1")
+        os.closerange(CONTROL + 1, 1 << 20)
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, CONTROL)
+        os.set_inheritable(CONTROL, False)
+        size = struct.unpack("<Q", read_exactly(control, 8))[0]
+        source = read_exactly(control, size)
+    except BaseException as error:
+        with suppress(BaseException):
+            os.write(2, f"zygote: cannot isolate: {error!r}\n".encode())
+        os._exit(1)
+    code = 0
+    try:
+        run_driver(job.driver, source, control)
+    except SystemExit as stop:
+        code = exit_code(stop)
+    except BaseException:
+        code = 1
+        sys.excepthook(*sys.exc_info())
+    end_interpreter(code)
+
+
+def read_exactly(control: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        chunk = control.recv(min(size - len(data), 1 << 20))
+        if not chunk:
+            raise EOFError("the judge went away")
+        data += chunk
+    return bytes(data)
+
+
+def exit_code(stop: SystemExit) -> int:
+    if stop.code is None:
+        return 0
+    if isinstance(stop.code, int):
+        return stop.code & 0xFF
+    sys.stderr.write(f"{stop.code}\n")
+    return 1
+
+
+def end_interpreter(code: int) -> NoReturn:
+    """Join threads, run exit handlers and flush, as an interpreter does; without the teardown, which costs more."""
+    try:
+        if _thread._count():
+            threading._shutdown()  # type: ignore[attr-defined]
+        if atexit._ncallbacks():
+            atexit._run_exitfuncs()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BaseException:
+        code = code or 120
+    with suppress(BaseException):
+        sys.stderr.flush()
+    os._exit(code)

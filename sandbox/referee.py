@@ -1,0 +1,264 @@
+"""How does a test run without the candidate in its process?
+
+Executes trusted test code in a jail of its own. The candidate's names are bound to its plain values or to `Handle`s:
+proxies whose operations are requests to the player, relayed and checked by the judge. One message decides: how
+the test ended.
+
+What a handle does not do: compare. `==` is identity, and `<`, `+`, `in` never ask the candidate, since an object
+that may see what it is compared with can always agree. Iteration, len, indexing, attributes, calls, bool, str, int and
+float are forwarded. `isinstance` asks the candidate's class.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import types
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from itertools import islice
+from typing import Any
+
+from sandbox.codec import CodecError, decode, encode
+from sandbox.drivers import Channel, describe, leave
+from sandbox.player import NAMES, TYPES, exception, fault
+
+MAX_ITEMS = 1_000_000  # of an iterator given as an argument, which travels as a list
+_LISTS = (Iterator, range, KeysView, ValuesView, ItemsView)
+
+
+def referee(source: bytes, control: socket.socket) -> None:
+    """Run one test after another; `source` is empty."""
+    channel = Channel(control)
+    while (message := channel.receive()) is not None:
+        channel.send(Bench(channel).run(message))
+    leave()
+
+
+class BadArgument(Exception):
+    """The test gives the candidate something that cannot travel."""
+
+
+class Bench:
+    """One test."""
+
+    def __init__(self, channel: Channel):
+        self._channel = channel
+        self._handles: dict[int, Handle] = {}
+        self._functions: list[Any] = []
+        self._raised: list[Exception] = []  # by the candidate
+        self._heard = False  # has the candidate answered anything?
+
+    def run(self, message: Any) -> dict[str, str]:
+        """How the test ended: passed, failed, raised (by the candidate), misfit (its answer), undefined or broken."""
+        module = types.ModuleType("__main__")
+        sys.modules["__main__"] = module
+        names: list[str] = message["names"]
+        try:
+            exec(compile(message["prelude"], "prelude.py", "exec", dont_inherit=True), module.__dict__)
+            bound = decode(message["bound"], self._resolve)
+            code = compile(message["code"], "test.py", "exec", dont_inherit=True)
+        except BaseException as error:
+            return end("broken", describe(error))
+        module.__dict__.update(bound)
+        self._heard = any(type(value) is not Handle for value in bound.values())
+        try:
+            exec(code, module.__dict__)
+        except SystemExit as stop:  # unittest.main() ends so
+            return end("failed") if stop.code else end("passed")
+        except BaseException as error:
+            return self._blame(error, [name for name in names if name not in bound])
+        return end("passed")
+
+    def request(self, message: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        """Ask the player; serves callbacks until the answer comes. Raises what the candidate raised."""
+        trees = [self._encode(value) for value in args]
+        named = [[name, self._encode(value)] for name, value in (kwargs or {}).items()]
+        self._channel.send({**message, "args": trees, "kwargs": named})
+        while True:
+            reply = self._channel.receive()
+            if reply is None:
+                leave()
+            if "op" not in reply:
+                break
+            self._channel.send(self._serve(reply))
+        self._heard = True
+        if "error" in reply:
+            error = exception(reply["error"]["type"], [decode(tree) for tree in reply["error"]["args"]])
+            self._raised.append(error)
+            raise error
+        given = {**dict(enumerate(args)), **(kwargs or {})}
+        for key, tree in reply.get("args", ()):
+            update(given[key], decode(tree, self._resolve))
+        return decode(reply["ok"], self._resolve)
+
+    def _serve(self, message: Any) -> Any:
+        """Run a function of the test for the candidate."""
+        try:
+            args = [decode(tree, self._resolve) for tree in message["args"]]
+            kwargs = {name: decode(tree, self._resolve) for name, tree in message["kwargs"]}
+            return {"re": self._encode(self._functions[message["r"]](*args, **kwargs))}
+        except BadArgument:
+            raise
+        except Exception as error:
+            return {"raise": fault(error)}
+
+    def _blame(self, error: BaseException, missing: list[str]) -> dict[str, str]:
+        if any(error is raised for raised in self._raised):
+            return end("raised", describe(error))
+        if isinstance(error, AssertionError):
+            return end("failed")
+        if isinstance(error, NameError) and error.name in missing:
+            return end("undefined", str(error.name))
+        chain: list[BaseException] = []
+        link: BaseException | None = error
+        while link is not None and len(chain) < 50:
+            chain.append(link)
+            link = link.__cause__ or link.__context__
+        if any(link is raised for link in chain for raised in self._raised):
+            return end("raised", describe(self._raised[-1]))
+        if isinstance(error, BadArgument | NameError | ImportError | SyntaxError):
+            return end("broken", describe(error))
+        return end("misfit" if self._heard else "broken", type(error).__name__)
+
+    def _encode(self, value: Any) -> Any:
+        try:
+            return encode(value, self._export)
+        except CodecError as error:
+            raise BadArgument(f"the test's argument cannot be passed: {error}") from None
+
+    def _export(self, x: Any) -> Any:
+        if type(x) is Handle:
+            return {"h": object.__getattribute__(x, "_sandbox_number")}
+        if isinstance(x, type) and x in NAMES:
+            return {"g": NAMES[x]}
+        if isinstance(x, _LISTS):
+            return encode(list(islice(x, MAX_ITEMS)), self._export)
+        if not callable(x):
+            raise CodecError(f"a {type(x).__name__} is neither a plain value nor a function")
+        number = next((i for i, function in enumerate(self._functions) if function is x), len(self._functions))
+        self._functions[number:] = [x] if number == len(self._functions) else self._functions[number:]
+        return {"r": number}
+
+    def _resolve(self, tag: str, payload: Any) -> Any:
+        if tag == "g":
+            return TYPES[payload]
+        if tag == "r":
+            return self._functions[payload]
+        if payload not in self._handles:
+            self._handles[payload] = Handle(self, payload)
+        return self._handles[payload]
+
+
+def end(kind: str, detail: str = "") -> dict[str, str]:
+    return {"end": kind, "detail": detail}
+
+
+def update(old: Any, new: Any) -> None:
+    """Make the container `old` equal to `new` in place, and nested ones with it where they have a counterpart."""
+    if type(old) is list and type(new) is list:
+        old[:] = [_merge(a, b) for a, b in zip(old, new, strict=False)] + new[len(old) :]
+    elif type(old) is dict and type(new) is dict:
+        merged = {key: _merge(old.get(key), value) for key, value in new.items()}
+        old.clear()
+        old.update(merged)
+    elif type(old) is set and type(new) is set:
+        old.intersection_update(new)
+        old |= new
+
+
+def _merge(old: Any, new: Any) -> Any:
+    if type(old) is type(new) and type(old) in (list, dict, set):
+        update(old, new)
+        return old
+    return new
+
+
+class Handle:
+    """An object of the candidate, seen from the test. Equal to itself only."""
+
+    __slots__ = ("__weakref__", "_sandbox_bench", "_sandbox_number")
+    _sandbox_bench: Bench
+    _sandbox_number: int
+
+    def __init__(self, bench: Bench, number: int):
+        object.__setattr__(self, "_sandbox_bench", bench)
+        object.__setattr__(self, "_sandbox_number", number)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._sandbox_bench.request({"op": "call", "h": self._sandbox_number}, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name not in ("__name__", "__doc__", "__qualname__"):
+            raise AttributeError(name)
+        return _do(self, "attribute", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _do(self, "set_attribute", name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _do(self, "delete_attribute", name)
+
+    def __getitem__(self, key: Any) -> Any:
+        if type(key) is slice:
+            return list(self)[key]
+        return _do(self, "item", key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _do(self, "set_item", key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        _do(self, "delete_item", key)
+
+    def __iter__(self) -> Iterator[Any]:
+        items = _do(self, "iter")
+        while True:
+            try:
+                item = _do(items, "next")
+            except StopIteration:
+                return
+            yield item
+
+    def __next__(self) -> Any:
+        return _do(self, "next")
+
+    def __reversed__(self) -> Any:
+        return _do(self, "reversed")
+
+    def __len__(self) -> Any:
+        return _do(self, "len")
+
+    def __bool__(self) -> Any:
+        return _do(self, "bool")
+
+    def __str__(self) -> Any:
+        return _do(self, "str")
+
+    def __repr__(self) -> Any:
+        return _do(self, "repr")
+
+    def __int__(self) -> Any:
+        return _do(self, "int")
+
+    def __float__(self) -> Any:
+        return _do(self, "float")
+
+    def __index__(self) -> Any:
+        return _do(self, "index")
+
+    def __enter__(self) -> Any:
+        return _do(self, "enter")
+
+    def __exit__(self, *_: object) -> Any:
+        return _do(self, "exit")
+
+    def __instancecheck__(self, x: Any) -> Any:
+        return _do(self, "is_instance", x)
+
+    def __subclasscheck__(self, x: Any) -> Any:
+        return _do(self, "is_subclass", x)
+
+
+def _do(handle: Handle, what: str, *args: Any) -> Any:
+    if type(handle) is not Handle:
+        raise TypeError(f"{type(handle).__name__} object is not an iterator")
+    return handle._sandbox_bench.request({"op": "do", "h": handle._sandbox_number, "do": what}, args)

@@ -1,0 +1,212 @@
+"""How do bytes flow between the judge and a running program without anybody waiting for ever?
+
+A `Wire` holds one run: it feeds stdin, keeps stdout up to the cap and both ends of stderr, and cuts the control socket
+into frames. `pump` moves bytes on any number of wires until a condition holds or a deadline passes. A program that does
+not read, does not write, floods, or dies in the middle of anything never blocks the judge.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from sandbox.backend import Run, RunExit
+from sandbox.codec import HEADER
+from sandbox.judge import Seen
+from sandbox.limits import Limits
+
+CHUNK = 1 << 16
+STDERR_KEPT = 1 << 13  # bytes of its end
+FRAME_SLACK = 1 << 12  # a frame is allowed this many bytes more than output: tags of an empty answer
+
+
+class Wire:
+    """One run and what goes in and out of it. With `discard` output is read and dropped, and never too much."""
+
+    def __init__(self, run: Run, limits: Limits, stdin: bytes = b"", *, discard: bool = False):
+        self.run, self.limits, self._discard = run, limits, discard
+        self._stdin = memoryview(stdin)
+        self._stdout: list[bytes] = []
+        self._stderr_tail = b""
+        self._num_output = 0
+        self._inbox = bytearray()
+        self._outbox = memoryview(b"")
+        self.frames: deque[bytes] = deque()
+        self.ended = self.overflow = self.late = self.broken = self.control_closed = False
+        run.control.setblocking(False)
+        if stdin:
+            self._write_stdin()
+        else:
+            run.close_stdin()
+
+    def send(self, data: bytes) -> None:
+        self._outbox = memoryview(bytes(self._outbox) + data) if self._outbox else memoryview(data)
+        self._write_control()
+
+    def interest(self) -> list[tuple[int, int]]:
+        run = self.run
+        found = [(run.exit_fd, select.POLLIN)]
+        if not self.control_closed:
+            found.append((run.control.fileno(), select.POLLIN | (select.POLLOUT if self._outbox else 0)))
+        if run.stdin >= 0:
+            found.append((run.stdin, select.POLLOUT))
+        if run.stdout >= 0:
+            found.append((run.stdout, select.POLLIN))
+        if run.stderr >= 0:
+            found.append((run.stderr, select.POLLIN))
+        return found
+
+    def handle(self, fd: int, event: int) -> None:
+        run = self.run
+        if fd == run.exit_fd:
+            self._drain()
+        elif fd == run.stdin:
+            self._write_stdin()
+        elif fd == run.stdout:
+            self._read_stdout()
+        elif fd == run.stderr:
+            self._read_stderr()
+        elif not self.control_closed and fd == run.control.fileno():
+            if event & select.POLLOUT:
+                self._write_control()
+            if event & ~select.POLLOUT:
+                self._read_control()
+
+    def finish(self, *, kill: bool = False) -> tuple[RunExit, Seen]:
+        """End the run, by force if asked, and say what was seen of it."""
+        if kill and not self.ended:
+            self.run.kill()
+        if not self.ended:
+            pump([self], lambda: self.ended, time.monotonic() + 5.0)
+        exited = self.run.finish()
+        return exited, self.seen()
+
+    def seen(self) -> Seen:
+        return Seen(
+            stdout=b"".join(self._stdout), stderr_tail=self._stderr_tail, overflow=self.overflow, late=self.late
+        )
+
+    def _drain(self) -> None:
+        """All writers are dead: take what they left in the pipes."""
+        self.ended = True
+        while self.run.stdout >= 0 and self._read_stdout():
+            pass
+        while self.run.stderr >= 0 and self._read_stderr():
+            pass
+        while not self.control_closed and self._read_control():
+            pass
+        self.run.close_stdin()
+
+    def _read(self, name: str) -> bytes | None:
+        """What a pipe holds now; None if that is nothing. Closes it at its end."""
+        fd = getattr(self.run, name)
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            os.close(fd)
+            setattr(self.run, name, -1)
+            return None
+        if not self._discard:
+            self._num_output += len(data)
+            if self._num_output > self.limits.output_bytes:
+                self._too_much()
+        return data
+
+    def _too_much(self) -> None:
+        if not self.overflow:
+            self.overflow = True
+            self.run.kill()
+
+    def _read_stdout(self) -> bool:
+        data = self._read("stdout")
+        if data is None:
+            return False
+        if not self.overflow and not self._discard:
+            self._stdout.append(data)
+        return True
+
+    def _read_stderr(self) -> bool:
+        data = self._read("stderr")
+        if data is None:
+            return False
+        self._stderr_tail = (self._stderr_tail + data)[-STDERR_KEPT:]
+        return True
+
+    def _read_control(self) -> bool:
+        try:
+            data = self.run.control.recv(1 << 18)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.control_closed = True
+            return False
+        if self.overflow or self.broken:
+            return True
+        self._inbox += data
+        while len(self._inbox) >= HEADER.size:
+            (size,) = HEADER.unpack_from(self._inbox)
+            if size > self.limits.output_bytes + FRAME_SLACK:
+                self._inbox.clear()
+                self._too_much()
+                break
+            end = HEADER.size + size
+            if len(self._inbox) < end:
+                break
+            self.frames.append(bytes(self._inbox[HEADER.size : end]))
+            del self._inbox[:end]
+            if len(self.frames) > 2:  # nobody is asked twice before answering
+                self.broken = True
+                self.run.kill()
+                break
+        return True
+
+    def _write_stdin(self) -> None:
+        run = self.run
+        try:
+            while self._stdin:
+                self._stdin = self._stdin[os.write(run.stdin, self._stdin[: 16 * CHUNK]) :]
+        except BlockingIOError:
+            return
+        except OSError:  # nobody reads it any more, which is the program's right
+            pass
+        run.close_stdin()
+
+    def _write_control(self) -> None:
+        try:
+            while self._outbox:
+                self._outbox = self._outbox[self.run.control.send(self._outbox) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._outbox = memoryview(b"")
+
+
+def pump(wires: Sequence[Wire], until: Callable[[], bool], deadline: float) -> bool:
+    """Move bytes until `until()` holds; False if `deadline` (of time.monotonic) came first."""
+    while not until():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        poller = select.poll()
+        owners = {}
+        for wire in wires:
+            if not wire.ended:
+                for fd, events in wire.interest():
+                    poller.register(fd, events)
+                    owners[fd] = wire
+        if not owners:
+            return until()
+        with suppress(InterruptedError):
+            for fd, event in poller.poll(min(left, 3600.0) * 1000 + 1):
+                owners[fd].handle(fd, event)
+    return True

@@ -1,0 +1,327 @@
+"""The command line: what it prints, what it refuses in one line, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from coderl import cli
+from coderl.config import parse
+from coderl.errors import TrainingStopped
+from coderl.run_folder import RunFolder
+
+ROOT = Path(__file__).resolve().parent.parent
+RAW = {
+    "name": "r",
+    "stages": ["grpo"],
+    "policy": {"model": "new:"},
+    "tasks": {"train": ["easy?split=train"], "test": ["easy?split=test"]},
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(RAW))
+    return tmp_path
+
+
+def coderl(monkeypatch, capsys, *arguments):
+    """(exit code, stdout, stderr) of `coderl *arguments`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["coderl", *arguments])
+    code = cli.main()
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    return lambda *arguments: coderl(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What the CLI hands to the trainer; put an exception in "raises" to let it fail."""
+    seen = {}
+
+    def train(config, folder, *, resume):
+        seen.update(config=config, folder=folder, resume=resume)
+        if "raises" in seen:
+            raise seen["raises"]
+
+    def evaluate_model(config, out):
+        seen.update(config=config, out=out)
+        return {"eval/num_tasks": 8.0, "eval/pass@1": 0.5, "eval/pass@1_low": 0.25, "eval/pass@1_high": 0.75}
+
+    module = ModuleType("coderl.train")
+    module.run, module.evaluate_model = train, evaluate_model
+    monkeypatch.setitem(sys.modules, "coderl.train", module)
+    return seen
+
+
+def refused(result, *words):
+    """The command ended with exit code 2 and one line on stderr that holds `words`."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert all(word in err for word in words), err
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy():
+    code = (
+        "import sys, time; start = time.perf_counter(); from coderl.cli import main; sys.argv = ['coderl', '--help']; "
+        "code = main(); heavy = {'torch', 'transformers', 'numpy', 'pydantic', 'yaml', 'tasks'} & set(sys.modules); "
+        "print(); print(code, sorted(heavy), time.perf_counter() - start)"
+    )
+    best = 9.0
+    for _ in range(4):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        )
+        status, heavy, seconds = done.stdout.splitlines()[-1].rsplit(" ", 2)
+        assert (status, heavy) == ("0", "[]")
+        best = min(best, float(seconds))
+        if best < 0.3:
+            return
+    pytest.fail(f"--help takes {best:.2f} s at best")
+
+
+def test_train_makes_the_folder_and_hands_it_over_locked(here, run, trained):
+    code, out, err = run("train", "c.yaml", "grpo.steps=7")
+    assert (code, err) == (0, "")
+    assert out == "report: runs/r/report.html\n"
+    assert trained["config"].grpo.steps == 7
+    assert trained["resume"] is False
+    assert RunFolder.open("runs/r").config().grpo.steps == 7
+    assert run("train", "c.yaml", "--overwrite")[0] == 2  # the first run still holds the lock
+
+
+def test_a_second_run_under_the_same_name_is_refused_and_overwritten_on_demand(here, run, trained):
+    assert run("train", "c.yaml")[0] == 0
+    trained["folder"].unlock()
+    refused(run("train", "c.yaml"), "--resume", "--overwrite", "name=")
+    assert run("train", "c.yaml", "--overwrite")[0] == 0
+    assert run("train", "c.yaml", "name=other")[0] == 0
+
+
+def test_resume_hands_over_the_same_folder_and_writes_down_what_changed(here, run, trained):
+    run("train", "c.yaml")
+    trained["folder"].unlock()
+    assert run("train", "c.yaml", "grpo.steps=200", "--resume")[0] == 0
+    assert trained["resume"] is True
+    assert RunFolder.open("runs/r").config().grpo.steps == 200
+    record = json.loads(Path("runs/r/versions.json").read_text())
+    assert [r["changes"] for r in record["resumed"]] == [{"grpo.steps": [100, 200]}]
+
+
+@pytest.mark.parametrize("override", ["seed=1", "policy.model=other", "tasks.train=[humaneval]", "stages=[eval]"])
+def test_resume_refuses_a_change_that_would_make_it_another_run(here, run, trained, override):
+    run("train", "c.yaml")
+    trained.pop("folder").unlock()
+    refused(run("train", "c.yaml", override, "--resume"), override.partition("=")[0], "name=")
+    assert "folder" not in trained
+
+
+def test_resume_without_a_run_is_one_line(here, run, trained):
+    refused(run("train", "c.yaml", "--resume"), "no such folder", "without --resume")
+
+
+def test_resume_and_overwrite_exclude_each_other(here, run, trained):
+    refused(run("train", "c.yaml", "--resume", "--overwrite"), "choose one")
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(here, run, trained):
+    code, out, _ = run("train", "quickstart", "--dry-run")
+    assert code == 0
+    assert "sft, eval, grpo, eval" in out
+    assert "runs/quickstart" in out
+    assert trained == {}
+    assert not Path("runs").exists()
+
+
+def test_an_unknown_task_source_is_one_line_of_tasks(here, run):
+    refused(run("train", "c.yaml", "tasks.train=[humanevall]", "--dry-run"), "humanevall", "humaneval")
+
+
+def test_what_stops_a_training_is_one_line_and_a_bug_is_a_traceback(here, run, trained):
+    trained["raises"] = TrainingStopped("the loss is nan;\nlower the learning rate")
+    refused(run("train", "c.yaml"), "coderl: the loss is nan; lower the learning rate")
+    trained["folder"].unlock()
+    trained["raises"] = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError):
+        run("train", "c.yaml", "--overwrite")
+
+
+def test_errors_of_the_sandbox_are_for_a_person_too(here, run, trained):
+    class SandboxError(Exception):
+        pass
+
+    class NoBackend(SandboxError):
+        pass
+
+    trained["raises"] = NoBackend("no backend works here: run `sandbox doctor`")
+    refused(run("train", "c.yaml"), "sandbox doctor")
+
+
+def test_ctrl_c_ends_with_130_and_the_command_to_go_on(here, run, trained):
+    trained["raises"] = KeyboardInterrupt()
+    code, _, err = run("train", "c.yaml", "grpo.steps=3", "--overwrite")
+    assert code == 130
+    assert err.strip() == "interrupted; resume with: coderl train c.yaml grpo.steps=3 --resume"
+
+
+def test_a_missing_package_of_the_extra_is_one_line(here, run, monkeypatch):
+    class NoTorch:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in ("torch", "accelerate", "transformers"):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    for name in [
+        n for n in sys.modules if n.partition(".")[0] in ("torch", "accelerate", "transformers") or n == "coderl.train"
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [NoTorch(), *sys.meta_path])
+    refused(run("train", "c.yaml"), "pip install 'coderl[train]'")
+    assert not Path("runs").exists()
+
+
+def test_eval_takes_a_model_and_tasks_alone(here, run, trained):
+    code, out, _ = run(
+        "eval", "--model", "org/m", "--tasks", "easy", "--tasks", "mbpp:sanitized", "--samples", "8", "--k", "1", "--k", "8",
+        "--temperature", "0.2", "--max-new-tokens", "9", "--limit", "5", "--out", "o.json",
+    )  # fmt: skip
+    assert code == 0
+    config = trained["config"]
+    assert config.stages == ["eval"]
+    assert config.policy.model == "org/m"
+    assert config.tasks.test == ["easy", "mbpp:sanitized"]
+    given = config.eval
+    assert (given.samples_per_task, given.k, given.temperature, given.max_new_tokens, given.limit) == (
+        8,
+        [1, 8],
+        0.2,
+        9,
+        5,
+    )
+    assert trained["out"] == Path("o.json")
+    assert out == "pass@1 50.0%  (95 % interval 25.0% to 75.0%)\n8 tasks; written to o.json\n"
+
+
+def test_eval_of_a_config_keeps_its_settings_but_for_those_given(here, run, trained):
+    assert run("eval", "c.yaml", "sandbox.workers=3", "--samples", "2")[0] == 0
+    config = trained["config"]
+    assert (config.sandbox.workers, config.eval.samples_per_task) == (3, 2)
+    assert (config.stages, config.policy.model, config.tasks.test) == (["eval"], "new:", ["easy?split=test"])
+
+
+def test_eval_of_a_run_takes_its_last_model(here, run, trained):
+    folder = RunFolder.create(parse(RAW))
+    refused(run("eval", "runs/r"), "--model")
+    for stage in ("0_sft", "2_grpo", "10_grpo"):
+        folder.model_dir(stage).mkdir(parents=True)
+    assert run("eval", "runs/r")[0] == 0
+    assert trained["config"].policy.model == "runs/r/models/10_grpo"
+
+
+def test_settings_alone_are_settings_not_a_config(here, run, trained):
+    assert run("eval", "generation.batch_size=3", "--model", "m", "--tasks", "easy")[0] == 0
+    assert trained["config"].generation.batch_size == 3
+
+
+def test_eval_refuses_before_it_works(here, run, trained):
+    refused(run("eval"), "--model", "--tasks")
+    refused(run("eval", "--model", "m"), "--tasks")
+    refused(run("eval", "c.yaml", "--k", "8"), "k=8 needs samples_per_task >= 8")
+    refused(run("eval", "c.yaml", "--out", "none/o.json"), "no folder none")
+    Path("o.json").write_text("an old result")
+    refused(run("eval", "c.yaml", "--out", "o.json"), "already there")
+    assert trained == {}
+
+
+def test_config_prints_yaml_that_loads_to_the_same_config(here, run):
+    code, out, _ = run("config", "c.yaml", "grpo.optimizer.learning_rate=1e-5")
+    assert code == 0
+    assert parse(yaml.safe_load(out)) == parse({**RAW, "grpo": {"optimizer": {"learning_rate": 1e-5}}})
+    assert "quickstart " in run("config")[1]
+
+
+def test_faults_of_a_config_are_one_line(here, run):
+    refused(run("config", "quikstart"), "quikstart", "quickstart")
+    refused(run("config", "c.yaml", "grpo.stpes=1"), "grpo.stpes", "'steps'")
+
+
+def test_report_of_what_is_not_a_run_is_one_line(here, run):
+    refused(run("report", "."), "not a run of coderl")
+
+
+def test_report_prints_the_path_of_the_page(here, run):
+    pytest.importorskip("matplotlib")
+    RunFolder.create(parse(RAW))
+    code, out, _ = run("report", "runs/r")
+    assert (code, out) == (0, "runs/r/report.html\n")
+    assert Path("runs/r/report.html").is_file()
+
+
+def test_import_model_of_what_is_no_model_is_one_line(here, run):
+    refused(run("import-model", "nothing.gguf", "out"), "no such file")
+
+
+def test_tasks_are_listed_and_shown_without_control_characters(here, run):
+    assert "generated" in run("tasks", "list")[1]
+    row = {
+        "id": "bad/\x1b[31m", "prompt": "Say \x1b]0;owned\x07.", "function": "f", "signature": "def f(x):",
+        "reference": "def f(x):\n    return x\n", "visible": [[["\x1b[2J"], "\x1b[2J"]], "hidden": [[["b"], "b"]],
+        "level": 1, "tags": [], "split": "train",
+    }  # fmt: skip
+    Path("t.jsonl").write_text(json.dumps(row) + "\n")
+    code, out, err = run("tasks", "show", "jsonl:t.jsonl")
+    assert code == 0, err
+    assert "\x1b" not in out
+    assert "\\x1b[31m" in out
+    assert "1 visible and 1 hidden cases" in out
+    assert "1 of 1 tasks" in out
+
+
+@pytest.mark.parametrize("arguments", [["trian"], ["train"], ["train", "c.yaml", "--resum"], ["tasks", "show"]])
+def test_a_mistyped_command_ends_with_2_and_no_traceback(here, run, arguments):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "Traceback" not in err
+    assert "Error" in err
+
+
+def test_the_module_runs_as_a_program_and_dies_of_sigint_with_130(tmp_path):
+    """`python -m coderl` with a real signal: the interpreter raises KeyboardInterrupt while it trains."""
+    stub = tmp_path / "sitecustomize.py"
+    stub.write_text(
+        "import sys, time, types\n"
+        "module = types.ModuleType('coderl.train')\n"
+        "def run(config, folder, *, resume):\n"
+        "    print('training', flush=True)\n"
+        "    time.sleep(60)\n"
+        "module.run = run\n"
+        "sys.modules['coderl.train'] = module\n"
+    )
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(RAW))
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "coderl", "train", "c.yaml"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "training\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "resume with: python -m coderl train c.yaml --resume" in err
+    assert "Traceback" not in err

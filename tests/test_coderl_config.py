@@ -1,0 +1,111 @@
+"""A config is validated whole, never corrected, and every fault is one line that names the key and what to do."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from coderl.config import apply_override, find, load, parse
+from coderl.errors import ConfigError
+
+BASE = {"stages": ["grpo"], "policy": {"model": "new:"}, "tasks": {"train": ["easy"]}}
+
+
+def fault(raw: dict[str, object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(raw)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("name", ["quickstart", "smollm2_grpo"])
+def test_a_shipped_config_loads_by_name_and_its_resolved_form_means_the_same(name):
+    config = load(name)
+    again = parse(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json"))))
+    assert again == config
+
+
+def test_a_path_wins_over_a_shipped_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").write_text(yaml.safe_dump({**BASE, "name": "mine"}))
+    assert load("quickstart").name == "mine"
+
+
+def test_an_unknown_name_lists_the_shipped_ones():
+    with pytest.raises(ConfigError, match=r"'quikstart'.*quickstart.*smollm2_grpo"):
+        find("quikstart")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"polcy": {}}, ["'polcy'", "did you mean 'policy'"]),
+        ({"grpo": {"stesp": 3}}, ["'grpo.stesp'", "did you mean 'steps'"]),
+        ({"grpo": {"optimizer": {"lerning_rate": 1}}}, ["'grpo.optimizer.lerning_rate'", "'learning_rate'"]),
+        ({"policy": {"model": "new:", "lora": {"ranks": 4}}}, ["'policy.lora.ranks'", "'rank'"]),
+        ({"grpo": {"zzz": 3}}, ["'grpo.zzz'", "valid keys here are steps"]),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_valid_one(change, words):
+    text = fault({**BASE, **change})
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"grpo": {"steps": 0}}, ["grpo.steps", "greater than 0", "got 0"]),
+        ({"grpo": {"samples_per_prompt": 1}}, ["grpo.samples_per_prompt", "got 1"]),  # a group of one has no baseline
+        ({"stages": []}, ["stages is empty"]),
+        ({"stages": ["eval"]}, ["tasks.test is empty"]),
+        ({"stages": ["sft"], "tasks": {}}, ["tasks.sft and tasks.train are empty"]),
+        ({"tasks": {}}, ["tasks.train is empty"]),
+        ({"eval": {"k": [8], "samples_per_task": 4}}, ["k=8 needs samples_per_task >= 8, got 4"]),
+        ({"eval": {"k": [0]}}, ["each 1 or more"]),
+        ({"policy": {}}, ["'policy.model' is missing"]),
+        ({"stages": ["dpo"]}, ["stages.0", "got 'dpo'"]),
+    ],
+)
+def test_a_bad_value_is_named_with_what_was_wrong(change, words):
+    text = fault({**BASE, **change})
+    assert all(word in text for word in words), text
+
+
+def test_overrides_have_the_types_of_yaml_and_the_last_one_wins():
+    overrides = ["grpo.steps=7", "grpo.optimizer.learning_rate=1e-5", "eval.k=[1, 2]", "policy.lora={rank: 4}"]
+    config = load("quickstart", [*overrides, "grpo.steps=9"])
+    assert config.grpo.steps == 9
+    assert config.grpo.optimizer.learning_rate == 1e-5  # YAML 1.1 alone would read a string
+    assert config.eval.k == [1, 2]
+    assert config.policy.lora is not None and config.policy.lora.rank == 4
+    assert load("quickstart", ["policy.lora=null"]).policy.lora is None
+
+
+@pytest.mark.parametrize("override", ["grpo.steps", "=3", "name.deep=3", "name=[", "grpo.steps=many"])
+def test_a_bad_override_is_one_line_that_quotes_what_was_typed(override):
+    with pytest.raises(ConfigError) as caught:
+        load("quickstart", [override])
+    text = str(caught.value)
+    assert "\n" not in text and (repr(override) in text or "grpo.steps" in text)
+
+
+def test_an_override_leaves_its_siblings_alone():
+    raw = {"grpo": {"steps": 3, "epochs": 2}}
+    apply_override(raw, "grpo.steps=4")
+    assert raw == {"grpo": {"steps": 4, "epochs": 2}}
+
+
+@pytest.mark.parametrize("text", ["stages: [", "- a\n- b\n", "", "\xff"])
+def test_a_file_that_is_no_mapping_is_one_line(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        load(str(path))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_config_cannot_be_changed_after_it_was_validated():
+    config = parse(BASE)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3

@@ -1,0 +1,103 @@
+"""Does the filter answer every call as its tables say? Checked by an independent interpreter of BPF."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+import pytest
+
+from sandbox import seccomp
+
+ALLOW, KILL = 0x7FFF0000, 0x80000000
+ARCHES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+
+
+def error(number: int) -> int:
+    return 0x00050000 | number
+
+
+def answer(code: bytes, arch: int, number: int, *arguments: int) -> int:
+    """What the kernel would say: seccomp_data is (int nr, u32 arch, u64 ip, u64 args[6])."""
+    data = struct.pack("<iIQ6Q", number, arch, 0, *(*arguments, *[0] * 6)[:6])
+    lines, at, register = list(struct.iter_unpack("<HBBI", code)), 0, 0
+    while True:
+        operation, yes, no, constant = lines[at]
+        at += 1
+        if operation == 0x20:
+            (register,) = struct.unpack_from("<I", data, constant)
+        elif operation == 0x06:
+            return constant
+        else:
+            hit = {0x15: register == constant, 0x35: register >= constant, 0x45: bool(register & constant)}[operation]
+            at += yes if hit else no
+
+
+@pytest.fixture(params=sorted(ARCHES))
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    monkeypatch.setattr(seccomp.platform, "machine", lambda: request.param)
+    return ARCHES[request.param]
+
+
+def test_every_table_is_answered(machine: tuple[int, int]) -> None:
+    column, arch = machine
+    code = seccomp.base_filter()
+    tables = ((seccomp.KILL, KILL), (seccomp.ABSENT, error(errno.ENOSYS)), (seccomp.DENIED, error(errno.EPERM)))
+    for table, wanted in tables:
+        for name, numbers in table.items():
+            if numbers[column] is not None:
+                assert answer(code, arch, numbers[column]) == wanted, name
+
+
+def test_everything_else_is_allowed(machine: tuple[int, int]) -> None:
+    column, arch = machine
+    code = seccomp.base_filter()
+    listed = {n[column] for table in (seccomp.KILL, seccomp.ABSENT, seccomp.DENIED) for n in table.values()}
+    listed |= {seccomp.SOCKET[column], seccomp.PERSONALITY[column]}
+    for number in set(range(seccomp.FIRST_UNKNOWN)) - listed:
+        assert answer(code, arch, number) == ALLOW, number
+
+
+def test_calls_of_another_abi_and_of_the_future(machine: tuple[int, int]) -> None:
+    _, arch = machine
+    code = seccomp.base_filter()
+    assert answer(code, 0x40000003, 20) == KILL  # AUDIT_ARCH_I386
+    assert answer(code, arch, 0x40000000 + 1) == KILL  # x32
+    assert answer(code, arch, seccomp.FIRST_UNKNOWN) == answer(code, arch, 9999) == error(errno.ENOSYS)
+
+
+@pytest.mark.parametrize("flag", [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000])
+def test_clone_may_make_threads_and_processes_but_no_namespace(machine: tuple[int, int], flag: int) -> None:
+    column, arch = machine
+    code = seccomp.base_filter()
+    assert answer(code, arch, seccomp.CLONE[column], 0x3D0F00) == ALLOW  # what pthread_create asks for
+    assert answer(code, arch, seccomp.CLONE[column], 17) == ALLOW  # fork
+    assert answer(code, arch, seccomp.CLONE[column], flag | 17) == KILL
+
+
+def test_arguments_decide_about_sockets_terminals_and_personality(machine: tuple[int, int]) -> None:
+    column, arch = machine
+    code = seccomp.base_filter()
+    assert answer(code, arch, seccomp.SOCKET[column], 1) == ALLOW
+    for family in (0, 2, 10, 16, 17, 40):
+        assert answer(code, arch, seccomp.SOCKET[column], family) == error(errno.EACCES)
+    assert answer(code, arch, seccomp.IOCTL[column], 0, 0x5401) == ALLOW  # TCGETS, isatty
+    for request in (0x5412, 0x541C):
+        assert answer(code, arch, seccomp.IOCTL[column], 0, request) == error(errno.EPERM)
+    assert answer(code, arch, seccomp.PERSONALITY[column], 0xFFFFFFFF) == ALLOW
+    assert answer(code, arch, seccomp.PERSONALITY[column], 0x0040000) == error(errno.EPERM)
+
+
+def test_the_last_filter_takes_mount_away(machine: tuple[int, int]) -> None:
+    column, arch = machine
+    code = seccomp.final_filter()
+    for numbers in seccomp.ZYGOTE_ONLY.values():
+        assert answer(code, arch, numbers[column]) == KILL
+    assert answer(code, arch, 1) == ALLOW
+    assert len(code) // 8 < 10  # loaded once per run
+
+
+def test_an_unknown_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seccomp.platform, "machine", lambda: "riscv64")
+    with pytest.raises(OSError, match="riscv64"):
+        seccomp.base_filter()
