@@ -18,6 +18,9 @@ from coderl import cli
 from coderl.config import parse
 from coderl.errors import TrainingStopped
 from coderl.run_folder import RunFolder
+from sandbox.spec import CallCase
+from tasks import jsonl
+from tasks.task import Split, Style, Task
 
 ROOT = Path(__file__).resolve().parent.parent
 RAW = {
@@ -180,14 +183,14 @@ def test_ctrl_c_ends_with_130_and_the_command_to_go_on(here, run, trained):
 
 
 def test_a_missing_package_of_the_extra_is_one_line(here, run, monkeypatch):
+    gone = ("torch", "accelerate", "transformers")
+
     class NoTorch:
         def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in ("torch", "accelerate", "transformers"):
+            if name.partition(".")[0] in gone:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    for name in [
-        n for n in sys.modules if n.partition(".")[0] in ("torch", "accelerate", "transformers") or n == "coderl.train"
-    ]:
+    for name in [n for n in sys.modules if n.partition(".")[0] in gone or n == "coderl.train"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [NoTorch(), *sys.meta_path])
     refused(run("train", "c.yaml"), "pip install 'coderl[train]'")
@@ -277,12 +280,12 @@ def test_import_model_of_what_is_no_model_is_one_line(here, run):
 
 def test_tasks_are_listed_and_shown_without_control_characters(here, run):
     assert "generated" in run("tasks", "list")[1]
-    row = {
-        "id": "bad/\x1b[31m", "prompt": "Say \x1b]0;owned\x07.", "function": "f", "signature": "def f(x):",
-        "reference": "def f(x):\n    return x\n", "visible": [[["\x1b[2J"], "\x1b[2J"]], "hidden": [[["b"], "b"]],
-        "level": 1, "tags": [], "split": "train",
-    }  # fmt: skip
-    Path("t.jsonl").write_text(json.dumps(row) + "\n")
+    case = CallCase(function="f", args=("\x1b[2J",), expected="\x1b[2J")
+    task = Task(
+        id="bad/\x1b[31m", prompt="Say \x1b]0;owned\x07.", style=Style.INSTRUCTION, split=Split.TRAIN, entry_point="f",
+        visible=(case,), hidden=(case,),
+    )  # fmt: skip
+    jsonl.write(Path("t.jsonl"), [task])
     code, out, err = run("tasks", "show", "jsonl:t.jsonl")
     assert code == 0, err
     assert "\x1b" not in out

@@ -130,13 +130,16 @@ def test_another_process_of_the_launch_writes_nothing(folder, monkeypatch):
     assert folder.metrics_path.read_bytes() == before
 
 
-def test_a_full_disk_is_one_line_that_says_how_to_go_on(folder):
-    folder.metrics_path.symlink_to("/dev/full")
+def test_a_full_disk_is_one_line_that_says_how_to_go_on(folder, monkeypatch):
+    real = open
+    full = lambda path, mode, **options: real("/dev/full" if mode == "ab" else path, mode, **options)
+    monkeypatch.setattr(metrics_module, "open", full, raising=False)
     with (
         Metrics(folder, trackers=[], run_name="run") as metrics,
         pytest.raises(RunFolderError, match=r"the disk is full: free some space and use --resume"),
     ):
         metrics.log("0_grpo", 1, {"loss": 1.0})
+    assert metrics.num_lines == 0
 
 
 def test_tensorboard_holds_each_value_under_its_stage(folder):
@@ -167,7 +170,7 @@ def test_without_a_terminal_progress_is_a_plain_line_every_ten_seconds_and_at_bo
             progress.update(done, {"rollout/reward": 0.5, "grad_norm/policy": 3.0})
     shown = out.getvalue().splitlines()
     # At 0.3 s (the first step), then 10 s after the last line: 10.5 s (step 35), 20.7 s (step 69), and the end.
-    assert [line.split()[1] for line in shown] == ["1/100", "35/100", "69/100", "100/100"]
+    assert [line.split()[1].rstrip(",") for line in shown] == ["1/100", "35/100", "69/100", "100/100"]
     assert shown[1] == "1_grpo 35/100, 20 s left  reward 0.5"  # 65 steps of 0.3 s
     assert "grad" not in out.getvalue() and "\x1b" not in out.getvalue()
 

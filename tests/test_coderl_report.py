@@ -251,3 +251,12 @@ def test_escaping_is_the_default_and_does_not_happen_twice():
     assert tag("p", "x", title='"') == '<p title="&quot;">x</p>'
     assert escape("a\u2066b") == "a\\u2066b"
     assert visible("é\t中\n") == "é\t中\n"
+
+
+def test_events_are_told_with_their_step_and_stay_text(tmp_path):
+    folder = make_run(tmp_path)
+    with Metrics(folder, trackers=[], run_name="r") as metrics:
+        metrics.event("1_grpo", 7, "unscorable", f"2 of 8 {HOSTILE}")
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert "1_grpo step 7, unscorable" in page.text and "2 of 8 </code>" in page.text
+    assert "script" not in {element for element, _ in page.elements}

@@ -24,6 +24,9 @@ MACHINE_PATHS = re.compile("|".join([
 UNFINISHED = re.compile(r"\b(TO" + "DO|FIX" + "ME|XX" + r"X)\b(?!-)")
 
 
+CACHE = re.compile(r"(^|/)(__pycache__|\.(?!ci/)[^/]*)(/|$)")
+
+
 def repository_files() -> list[Path]:
     """What git tracks or would track; without git (a source archive), everything but caches."""
     git = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -31,7 +34,7 @@ def repository_files() -> list[Path]:
         listed = subprocess.run(git, cwd=ROOT, capture_output=True, check=True, timeout=60).stdout.decode().split("\0")
         paths = [ROOT / name for name in listed if name]
     except (OSError, subprocess.CalledProcessError):
-        paths = [p for p in ROOT.rglob("*") if not {"__pycache__", ".venv", ".git"} & set(p.parts)]
+        paths = [p for p in ROOT.rglob("[!.]*") if not CACHE.search(p.relative_to(ROOT).as_posix())]
     return sorted(p for p in paths if p.is_file())
 
 
