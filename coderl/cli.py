@@ -7,6 +7,7 @@ in a traceback. Nothing heavy is imported before it is needed: `--help` and mist
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from importlib import resources
@@ -268,6 +269,7 @@ def _resume_command() -> str:
 @contextlib.contextmanager
 def _needing_extra() -> Iterator[None]:
     """Around an import: a package of the extra `train` that is missing becomes one line. Raises MissingExtra."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of loading and saving would run into ours
     try:
         yield
     except ModuleNotFoundError as error:

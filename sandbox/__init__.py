@@ -1,4 +1,13 @@
-"""A grader for untrusted programs: `Grader`, the records it takes and the verdicts it gives. No third-party packages."""
+"""Runs and judges untrusted programs.
+
+    from sandbox import GradeRequest, Grader, Program, StdioCase
+
+    with Grader() as grader:
+        program = Program(source="print(int(input()) * 2)")
+        verdict, = grader.grade([GradeRequest(program=program, cases=(StdioCase(stdin="2", stdout="4"),))])
+
+Importing this costs a few records; the machinery comes with `Grader`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +19,7 @@ from sandbox.spec import AssertCase, CallCase, Checker, GradeRequest, Program, S
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Status, Verdict
 
 if TYPE_CHECKING:
+    from sandbox.backend import SandboxUnavailable
     from sandbox.grader import Grader
 
 __all__ = [
@@ -25,6 +35,7 @@ __all__ = [
     "Outcome",
     "Program",
     "SandboxError",
+    "SandboxUnavailable",
     "Status",
     "StdioCase",
     "Verdict",
@@ -32,8 +43,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Grader":  # imported when first used: data types alone need none of it
+    if name == "Grader":
         from sandbox.grader import Grader
 
         return Grader
+    if name == "SandboxUnavailable":
+        from sandbox.backend import SandboxUnavailable
+
+        return SandboxUnavailable
     raise AttributeError(f"module 'sandbox' has no attribute {name!r}")

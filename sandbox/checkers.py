@@ -180,4 +180,3 @@ class _Comparison:
 
 class _Unequal:
     """Stands for a NaN: equal to nothing but itself, and made anew each time."""
-

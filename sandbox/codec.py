@@ -166,7 +166,7 @@ def _as_base(x: Any, base: type) -> Any:
     if base is list:
         return list(collections.deque.__iter__(x) if isinstance(x, collections.deque) else list.__iter__(x))
     if base in (set, frozenset, tuple):
-        return base(base.__iter__(x))  # type: ignore[misc]
+        return base(base.__iter__(x))
     if base is str:
         return str.__str__(x)
     if base is int:
@@ -216,18 +216,18 @@ class _Decoder:
             raise CodecError("a tag of a container must hold an array")
         return [self.decode(item, depth + 1) for item in payload]
 
-    def tuple(self, payload: Any, depth: int) -> Any:
+    def read_tuple(self, payload: Any, depth: int) -> Any:
         return tuple(self.items(payload, depth))
 
-    def set(self, payload: Any, depth: int) -> Any:
+    def read_set(self, payload: Any, depth: int) -> Any:
         values = self.items(payload, depth)
         self._check_keys(values)
         return set(values)
 
-    def frozenset(self, payload: Any, depth: int) -> Any:
-        return frozenset(self.set(payload, depth))
+    def read_frozenset(self, payload: Any, depth: int) -> Any:
+        return frozenset(self.read_set(payload, depth))
 
-    def dict(self, payload: Any, depth: int) -> Any:
+    def read_dict(self, payload: Any, depth: int) -> Any:
         pairs = self.items(payload, depth)
         if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
             raise CodecError("a dict must be an array of pairs")
@@ -246,7 +246,7 @@ class _Decoder:
         if len(set(keys)) != len(keys):
             raise CodecError("a key or a set element appears twice")
 
-    def bytes(self, payload: Any, depth: int) -> Any:
+    def read_bytes(self, payload: Any, depth: int) -> Any:
         try:
             if type(payload) is str and " " not in payload:
                 return bytes.fromhex(payload)
@@ -254,7 +254,7 @@ class _Decoder:
             pass
         raise CodecError("bytes must be hexadecimal digits")
 
-    def int(self, payload: Any, depth: int) -> Any:
+    def read_int(self, payload: Any, depth: int) -> Any:
         try:
             if type(payload) is str and payload.isascii() and payload.lstrip("-").startswith("0x"):
                 return int(payload, 16)
@@ -262,12 +262,12 @@ class _Decoder:
             pass
         raise CodecError("a large int must be hexadecimal, as in 0xff")
 
-    def special(self, payload: Any, depth: int) -> Any:
+    def read_special(self, payload: Any, depth: int) -> Any:
         if type(payload) is not str or payload not in _NONFINITE:
             raise CodecError("x must be nan, inf or -inf")
         return float(payload)  # a new object: containers take a NaN that is the same object for equal
 
-    def complex(self, payload: Any, depth: int) -> Any:
+    def read_complex(self, payload: Any, depth: int) -> Any:
         parts = self.items(payload, depth)
         if len(parts) != 2 or not all(type(part) is float for part in parts):
             raise CodecError("a complex number must be two floats")
@@ -275,8 +275,8 @@ class _Decoder:
 
 
 _TAGS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
-    "t": _Decoder.tuple, "d": _Decoder.dict, "s": _Decoder.set, "f": _Decoder.frozenset, "b": _Decoder.bytes,
-    "i": _Decoder.int, "x": _Decoder.special, "c": _Decoder.complex,
+    "t": _Decoder.read_tuple, "d": _Decoder.read_dict, "s": _Decoder.read_set, "f": _Decoder.read_frozenset,
+    "b": _Decoder.read_bytes, "i": _Decoder.read_int, "x": _Decoder.read_special, "c": _Decoder.read_complex,
 }  # fmt: skip
 
 

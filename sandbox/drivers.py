@@ -12,64 +12,22 @@ time, holds the expected values and decodes every answer strictly.
 from __future__ import annotations
 
 import atexit
-import linecache
-import os
 import socket
 import sys
 import types
 import typing
 from collections.abc import Callable
-from traceback import print_exception
-from typing import Any, NoReturn
+from typing import Any
 
-from sandbox.codec import HEADER, CodecError, decode, encode, frame, loads
-
-FILE = "main.py"  # what tracebacks call the program
-MODULE = "program"  # its name as a module
-MAX_TEXT = 300  # characters of an error that are passed on
+from sandbox.codec import CodecError, decode, encode
+from sandbox.guest import FILE, MAX_TEXT, Channel, compiled, describe, leave, load, show
+from sandbox.player import play
+from sandbox.referee import referee
 
 
 def main(driver: str, source: bytes, control: socket.socket) -> None:
     """Run `source` under the driver of that name; returns or raises SystemExit as the program does."""
-    from sandbox.player import play
-    from sandbox.referee import referee
-
-    drivers: dict[str, Callable[[bytes, socket.socket], None]] = {
-        "script": run_script, "call": serve_calls, "player": play, "referee": referee,
-    }  # fmt: skip
-    drivers[driver](source, control)
-
-
-class Channel:
-    """Frames on the control socket."""
-
-    def __init__(self, control: socket.socket):
-        self._control = control
-        self._receive_into, self._send = control.recv_into, control.sendall
-
-    def receive(self) -> Any:
-        """The next message; None when the judge has closed the socket."""
-        head = self._exactly(HEADER.size)
-        if head is None:
-            return None
-        data = self._exactly(HEADER.unpack(head)[0])
-        return None if data is None else loads(bytes(data))
-
-    def send(self, message: Any) -> None:
-        self._send(frame(message))
-
-    def close(self) -> None:
-        self._control.close()
-
-    def _exactly(self, size: int) -> bytearray | None:
-        data = bytearray(size)
-        view, done = memoryview(data), 0
-        while done < size:
-            count = self._receive_into(view[done:])
-            if count == 0:
-                return None
-            done += count
-        return data
+    _DRIVERS[driver](source, control)
 
 
 def run_script(source: bytes, control: socket.socket) -> None:
@@ -136,61 +94,6 @@ def typing_names() -> dict[str, Any]:
     return {name: getattr(typing, name) for name in names}
 
 
-def compiled(source: bytes, channel: Channel) -> types.CodeType:
-    """The code of the program; if it does not compile, tells the judge and exits."""
-    try:
-        code = compile(source, FILE, "exec", dont_inherit=True)
-    except Exception as error:
-        channel.send({"ce": describe(error)})
-        show(error)
-        raise SystemExit(1) from None
-    text = source.decode("utf-8", "replace")
-    linecache.cache[FILE] = (len(text), None, text.splitlines(True), FILE)
-    return code  # type: ignore[no-any-return]
-
-
-def load(code: types.CodeType, channel: Channel, names: dict[str, Any]) -> dict[str, Any]:
-    """Execute the program as a module, and give its names; if that fails, tells the judge and exits."""
-    module = types.ModuleType(MODULE)
-    module.__file__ = FILE
-    sys.modules[MODULE] = module
-    namespace = module.__dict__
-    namespace.update(names)
-    try:
-        exec(code, namespace)
-    except SystemExit:
-        raise
-    except BaseException as error:
-        channel.send({"raised": describe(error), "load": True})
-        show(error)
-        raise SystemExit(1) from None
-    return namespace
-
-
-def describe(error: BaseException) -> str:
-    """`ValueError: text` on one line; a hostile `__str__` costs only its text."""
-    try:
-        text = str(error)
-    except BaseException:
-        text = ""
-    name = type(error).__name__
-    line = " ".join(f"{name}: {text}"[:MAX_TEXT].split()) if text else name
-    return line.encode("utf-8", "replace").decode()
-
-
-def show(error: BaseException) -> None:
-    """The traceback on stderr, from the program's first frame on."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
-        trace = trace.tb_next
-    try:
-        if sys.excepthook is sys.__excepthook__:
-            print_exception(type(error), error, trace, file=sys.stderr)
-        else:
-            sys.excepthook(type(error), error, trace)
-    except BaseException:
-        pass
-
-
-def leave() -> NoReturn:
-    os._exit(0)
+_DRIVERS: dict[str, Callable[[bytes, socket.socket], None]] = {
+    "script": run_script, "call": serve_calls, "player": play, "referee": referee,
+}  # fmt: skip

@@ -51,15 +51,16 @@ class Duel:
     def play(self, case: AssertCase) -> Ending:
         self._num_bytes = self._num_messages = 0
         try:
-            _, answer = self._ask({"op": "names", "names": list(case.names)})
+            answer = self._ask({"op": "names", "names": list(case.names)})
+            if type(answer.get("ok")) is not dict or set(answer["ok"]) != {"d"}:
+                raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: no list of names")
             tests = {"code": case.code, "prelude": case.prelude, "names": list(case.names), "bound": answer["ok"]}
             self._referee.send(frame(tests))
             while True:
                 message = self._hear_referee()
                 if "end" in message:
                     return self._decide(message)
-                kind, reply = self._ask(message)
-                self._referee.send(frame(reply))
+                self._referee.send(frame(self._ask(message)))
         except _Over as over:
             return over.ending
 
@@ -78,7 +79,7 @@ class Duel:
         texts = {"undefined": f"the program does not define {detail!r}", "misfit": f"bad result: {detail} in the test"}
         return Ending(flags=(Outcome.RE,), detail=texts.get(kind, detail))
 
-    def _ask(self, message: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a message to the player and wait, on its clock, for what it says."""
         player = self._player
         if player.frames:
@@ -95,7 +96,7 @@ class Duel:
         self._num_bytes += len(data)
         self._num_messages += 1
         try:
-            answer = loads(data)
+            answer: dict[str, Any] = loads(data)
             kind = player_message(answer)
         except CodecError as error:
             raise _Over(alive=False, flags=(Outcome.RE,), detail=f"bad result: {error}") from None
@@ -105,9 +106,7 @@ class Duel:
             text = answer[kind]
             flags = (Outcome.MLE, Outcome.RE) if text.startswith("MemoryError") else (Outcome.RE,)
             raise _Over(alive=False, flags=flags, detail=f"bad result: {text}" if kind == "bad" else text)
-        if message.get("op") == "names" and (kind != "ok" or type(answer["ok"]) is not dict or set(answer["ok"]) != {"d"}):
-            raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: no list of names")
-        return kind, answer
+        return answer
 
     def _hear_referee(self) -> dict[str, Any]:
         """The referee's next message, waited for on its own clock."""

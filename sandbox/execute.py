@@ -52,20 +52,17 @@ class Executor:
         return self._slot("candidate").isolation
 
     def stdio(self, source: bytes, case: StdioCase, limits: Limits, checker: Checker, slack: float = 1.0) -> Trial:
-        wire = self._start("candidate", "script", source, _widen(limits, slack), case.stdin.encode())
-        wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
-        ended, seen = self._finish(wire, kill=wire.late)
-        message = _message(wire)
-        if message is not None and "ce" in message:
-            return Trial(result=result({Outcome.CE}, ended, detail=str(message["ce"])))
-        flags = script_flags(ended, seen, limits)
-        detail = explain(flags, limits) or (crash_detail(ended, seen) if flags else "")
-        if not flags and not text_matches(checker, seen.stdout, case.stdout.encode()):
-            flags, detail = {Outcome.WA}, "the output differs" if seen.stdout else "no output"
+        ended, seen, outcome = self._script(source, case.stdin.encode(), limits, slack)
+        if not outcome.flags and not text_matches(checker, seen.stdout, case.stdout.encode()):
+            outcome = Ending(flags=(Outcome.WA,), detail="the output differs" if seen.stdout else "no output")
         return Trial(
-            result=result(flags, ended, detail=detail, output=seen.stdout, truncated=seen.overflow),
-            near=is_near(ended, limits) and not ended.cpu_exceeded,
+            result=_script_result(ended, seen, outcome), near=is_near(ended, limits) and not ended.cpu_exceeded
         )
+
+    def script(self, source: bytes, stdin: bytes, limits: Limits) -> tuple[CaseResult, Seen]:
+        """Run a program and compare nothing: AC if it ended well."""
+        ended, seen, outcome = self._script(source, stdin, limits, 1.0)
+        return _script_result(ended, seen, outcome), seen
 
     def calls(
         self,
@@ -98,7 +95,13 @@ class Executor:
         return batch.trials(ended, seen, unsolicited=bool(wire.frames))
 
     def asserts(
-        self, source: bytes, cases: Sequence[AssertCase], limits: Limits, slack: float = 1.0, *, stop_early: bool = False
+        self,
+        source: bytes,
+        cases: Sequence[AssertCase],
+        limits: Limits,
+        slack: float = 1.0,
+        *,
+        stop_early: bool = False,
     ) -> list[Trial]:
         """The results of the first few cases, at least one."""
         longer = replace(_widen(limits, slack), wall_seconds=limits.wall_seconds + REFEREE.wall_seconds)
@@ -114,7 +117,7 @@ class Executor:
         for case in cases:
             began = duel.player_seconds
             ending = duel.play(case)
-            batch.add(ending, "", duel.player_seconds - began)
+            batch.add(ending, None, duel.player_seconds - began)
             if not ending.alive or (stop_early and ending.flags):
                 break
         self._goodbye([player, referee], batch)
@@ -132,6 +135,17 @@ class Executor:
         slots, self._slots = self._slots, {}
         for slot in slots.values():
             slot.close()
+
+    def _script(self, source: bytes, stdin: bytes, limits: Limits, slack: float) -> tuple[RunExit, Seen, Ending]:
+        wire = self._start("candidate", "script", source, _widen(limits, slack), stdin)
+        wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
+        ended, seen = self._finish(wire, kill=wire.late)
+        message = _message(wire)
+        if message is not None and "ce" in message:
+            return ended, seen, Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
+        flags = script_flags(ended, seen, limits)
+        detail = explain(flags, limits) or (crash_detail(ended, seen) if flags else "")
+        return ended, seen, Ending(flags=tuple(flags), detail=detail)
 
     def _slot(self, role: str) -> Slot:
         if role not in self._slots:
@@ -183,13 +197,11 @@ class _Batch:
             flags = set()
             unsolicited = False
         total = sum(seconds for *_, seconds in self._cases) or 1.0
-        trials = []
+        trials: list[Trial] = []
         for ending, output, seconds in self._cases:
             last = len(trials) == len(self._cases) - 1
             own = set(ending.flags) | (flags if last else set())
             detail = (explain(flags, limits) if last else "") or ending.detail
-            if last and ending.gone and not flags & HARD and not alone | (Outcome.RE in own):
-                own.add(Outcome.RE)
             if last and ending.gone and not own & HARD:
                 own.add(Outcome.RE)
                 detail = detail or f"no result: {crash_detail(ended, seen)}"
@@ -242,6 +254,10 @@ def _call_ending(wire: Wire, case: CallCase, checker: Checker) -> tuple[Ending, 
         return Ending(flags=(Outcome.RE,), detail=f"bad result: {text}"), None
     flags = (Outcome.MLE, Outcome.RE) if text.startswith("MemoryError") else (Outcome.RE,)
     return Ending(alive="load" not in message, flags=flags, detail=text), None
+
+
+def _script_result(ended: RunExit, seen: Seen, outcome: Ending) -> CaseResult:
+    return result(set(outcome.flags), ended, detail=outcome.detail, output=seen.stdout, truncated=seen.overflow)
 
 
 def _message(wire: Wire) -> dict[str, Any] | None:

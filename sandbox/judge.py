@@ -16,7 +16,6 @@ from sandbox.limits import Limits
 from sandbox.verdict import CaseResult, Outcome, worst
 
 HEAD_CHARACTERS = 2000
-MAX_SOURCE_BYTES = 1 << 20
 MAX_DETAIL = 300
 NEAR = 0.8  # of a limit: a result beyond this share of it is run again, alone
 HARD = {Outcome.SV, Outcome.MLE, Outcome.OLE, Outcome.TLE, Outcome.WTLE}  # these fail a case whatever it answered
@@ -30,21 +29,6 @@ class Seen:
     stderr_tail: bytes = b""
     overflow: bool = False  # more output than allowed; killed for it
     late: bool = False  # killed at the wall limit
-
-
-def source_fault(source: str) -> tuple[bytes, str]:
-    """The program as bytes, and why it cannot even be compiled ("" if nothing speaks against it)."""
-    if not source.strip():
-        return b"", "no code found"
-    try:
-        encoded = source.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return b"", f"a lone surrogate at character {error.start}"
-    if b"\0" in encoded:
-        return b"", f"a NUL byte at byte {encoded.index(0)}"
-    if len(encoded) > MAX_SOURCE_BYTES:
-        return b"", f"{len(encoded)} bytes of source: at most {MAX_SOURCE_BYTES} are taken"
-    return encoded, ""
 
 
 def limit_flags(ended: RunExit, seen: Seen, limits: Limits) -> set[Outcome]:

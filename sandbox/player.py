@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.codec import CodecError, decode, encode
-from sandbox.drivers import MAX_TEXT, Channel, compiled, describe, leave, load, show
+from sandbox.guest import MAX_TEXT, Channel, compiled, describe, leave, load, show
 
 TYPES: dict[str, type] = {
     kind.__name__: kind

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any
 
 from sandbox.codec import CodecError, decode, encode
-from sandbox.drivers import Channel, describe, leave
+from sandbox.guest import Channel, describe, leave
 from sandbox.player import NAMES, TYPES, exception, fault
 
 MAX_ITEMS = 1_000_000  # of an iterator given as an argument, which travels as a list
@@ -86,7 +86,7 @@ class Bench:
             error = exception(reply["error"]["type"], [decode(tree) for tree in reply["error"]["args"]])
             self._raised.append(error)
             raise error
-        given = {**dict(enumerate(args)), **(kwargs or {})}
+        given: dict[Any, Any] = {**dict(enumerate(args)), **(kwargs or {})}
         for key, tree in reply.get("args", ()):
             update(given[key], decode(tree, self._resolve))
         return decode(reply["ok"], self._resolve)

@@ -215,7 +215,7 @@ def test_the_page_names_what_ran_where_and_how_to_repeat_it(tmp_path):
 
 def test_samples_are_of_the_first_middle_and_last_step_best_and_worst(tmp_path):
     found = read_evidence(make_run(tmp_path, steps=5)).samples
-    assert [(s.rollout.step, s.rollout.reward) for s in found] == [(1, 1), (1, 0), (3, 1), (3, 0), (5, 1), (5, 0)]
+    assert [(s.step, s.rollout.reward) for s in found] == [(1, 1), (1, 0), (3, 1), (3, 0), (5, 1), (5, 0)]
 
 
 def test_values_that_were_not_finite_leave_a_gap_not_a_zero(tmp_path):

@@ -63,8 +63,10 @@ class Curves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A rollout worth reading, and why."""
+    """A rollout worth reading, and why; `stage` and `step` are those of the metrics."""
 
+    stage: str
+    step: int
     why: str
     rollout: Rollout
 
@@ -199,10 +201,12 @@ def _samples(store: RolloutStore) -> list[Sample]:
             if not scored:
                 continue
             best, worst = max(scored, key=lambda r: r.reward), min(scored, key=lambda r: r.reward)
-            if best.reward == worst.reward:
-                samples.append(Sample(why="all rewards equal", rollout=best))
-            else:
-                samples += [Sample(why="highest reward", rollout=best), Sample(why="lowest reward", rollout=worst)]
+            same = best.reward == worst.reward
+            chosen_rollouts = {"all rewards": best} if same else {"highest reward": best, "lowest reward": worst}
+            samples += [
+                Sample(stage=segment.stage, step=segment.step, why=why, rollout=rollout)
+                for why, rollout in chosen_rollouts.items()
+            ]
     return samples
 
 

@@ -176,7 +176,7 @@ def _sample(sample: Sample) -> Html:
     summary = tag(
         "summary",
         tag("span", outcome, cls="verdict good" if passed else "verdict bad"),
-        f" {rollout.stage} step {rollout.step}, {sample.why} {rollout.reward:.3g}: {rollout.task_id}",
+        f" {sample.stage} step {sample.step}, {sample.why} {rollout.reward:.3g}: {rollout.task_id}",
     )
     told = facts(
         [

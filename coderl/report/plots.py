@@ -87,14 +87,14 @@ def areas(title: str, x: Sequence[float], given: Sequence[Line], *, unit: str = 
 
 
 def smooth(values: Sequence[float], width: int = 9) -> list[float]:
-    """Mean over a centred window that shrinks at the ends; NaN values are left out of it.
+    """Mean over a centred window that shrinks on both sides at the ends; NaN values are left out of it.
 
-    >>> smooth([0.0, 3.0, 6.0], width=3)
-    [1.5, 3.0, 4.5]
+    >>> smooth([1.0, 2.0, 6.0, 4.0], width=3)
+    [1.0, 3.0, 4.0, 4.0]
     """
-    half = width // 2
     means = []
     for i in range(len(values)):
+        half = min(width // 2, i, len(values) - 1 - i)
         window = [v for v in values[max(0, i - half) : i + half + 1] if not math.isnan(v)]
         means.append(sum(window) / len(window) if window else math.nan)
     return means

@@ -1,0 +1,144 @@
+"""The command `sandbox`: grade samples, run one program, say what this machine offers.
+
+Everything a person can get wrong ends in one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sandbox.backend import SandboxUnavailable
+from sandbox.errors import BadInput, SandboxError
+from sandbox.grader import Grader
+from sandbox.limits import MEBIBYTE, Limits
+from sandbox.run_once import run_once
+from sandbox.samples import FileSample, read_samples, read_tasks, write_lines
+from sandbox.verdict import Outcome, Status, Verdict
+
+app = typer.Typer(help="Run and judge untrusted programs.", no_args_is_help=True, pretty_exceptions_enable=False)
+BackendOption = Annotated[str, typer.Option(help="auto, jail, or plain (limits only: no isolation).")]
+
+
+@app.command()
+def grade(
+    tasks: Annotated[Path, typer.Argument(help="Tasks: our JSONL, or HumanEval.jsonl(.gz).")],
+    samples: Annotated[Path, typer.Argument(help="Samples: {task_id, completion} or {task_id, solution} a line.")],
+    backend: BackendOption = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write results here, one JSON object a line.")] = None,
+) -> None:
+    """Grade every sample against its task."""
+    with _faults():
+        rows = read_samples(samples, read_tasks(tasks))
+        with Grader(backend=backend, workers=workers) as grader:
+            verdicts = grader.grade([row.request for row in rows])
+        if out is not None:
+            pairs = zip(rows, verdicts, strict=True)
+            write_lines(out, ({"task_id": row.task_id, **verdict.to_json()} for row, verdict in pairs))
+        _summary(rows, verdicts)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A Python program.")],
+    stdin: Annotated[Path | None, typer.Option(help="A file for its standard input.")] = None,
+    backend: BackendOption = "auto",
+    cpu_seconds: Annotated[float, typer.Option(help="CPU time.")] = 4.0,
+    wall_seconds: Annotated[float, typer.Option(help="Time by the clock.")] = 10.0,
+    memory_mib: Annotated[int, typer.Option(help="Memory, MiB.")] = 512,
+    output_mib: Annotated[int, typer.Option(help="Output, MiB.")] = 8,
+    processes: Annotated[int, typer.Option(help="Processes and threads.")] = 32,
+) -> None:
+    """Run a program in the sandbox: its output on stdout, its verdict on stderr; exit code 1 unless it is AC."""
+    with _faults():
+        try:
+            limits = Limits(
+                cpu_seconds=cpu_seconds,
+                wall_seconds=wall_seconds,
+                memory_bytes=memory_mib * MEBIBYTE,
+                output_bytes=output_mib * MEBIBYTE,
+                processes=processes,
+            )
+        except ValueError as error:
+            raise BadInput(str(error)) from None
+        result, stdout, stderr = run_once(_read(file), _read(stdin) if stdin else b"", limits, backend)
+    sys.stdout.buffer.write(stdout)
+    sys.stdout.flush()
+    sys.stderr.buffer.write(stderr)
+    used = f"cpu {result.cpu_ms:.0f} ms, wall {result.wall_ms:.0f} ms, memory {result.memory_bytes / MEBIBYTE:.0f} MiB"
+    sys.stderr.write(f"{result.outcome}{': ' if result.detail else ''}{result.detail} ({used})\n")
+    sys.stderr.flush()
+    if result.outcome is not Outcome.AC:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine offers, and what would make it offer more; exit code 1 if no jail can open."""
+    from sandbox.doctor import probe
+
+    findings = probe()
+    console = Console(soft_wrap=True)
+    for finding in findings:
+        state = "ok" if finding.ok else "MISSING" if finding.required else "weaker"
+        remedy = "" if finding.ok else f"; {finding.remedy}"
+        console.print(f"{state:8}{finding.name}: {finding.detail}{remedy}", markup=False, highlight=False)
+    if any(finding.required and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    app(prog_name="sandbox")
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Turn what a person can mend into one line and exit code 2."""
+    try:
+        yield
+    except (SandboxError, SandboxUnavailable) as error:
+        sys.stderr.write(f"sandbox: {error}\n")
+        raise typer.Exit(2) from None
+    except ValueError as error:
+        if not str(error).startswith("backend "):
+            raise
+        sys.stderr.write(f"sandbox: {error}\n")
+        raise typer.Exit(2) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}): check the path") from None
+
+
+def _summary(rows: list[FileSample], verdicts: list[Verdict]) -> None:
+    outcomes = Counter(verdict.outcome for verdict in verdicts)
+    table = Table("verdict", "samples", "share")
+    for outcome in Outcome:
+        if outcomes[outcome]:
+            table.add_row(outcome.value, str(outcomes[outcome]), f"{outcomes[outcome] / len(verdicts):.1%}")
+    console = Console()
+    console.print(table)
+    solved = {row.task_id for row, verdict in zip(rows, verdicts, strict=True) if verdict.status is Status.PASS}
+    num_tasks = len({row.task_id for row in rows})
+    console.print(f"{outcomes[Outcome.AC]}/{len(rows)} samples accepted, {len(solved)}/{num_tasks} tasks solved")
+    isolation = verdicts[0].isolation
+    console.print(f"isolation: {isolation.backend} ({', '.join(isolation.layers)})", soft_wrap=True, markup=False)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        if verdict.status is Status.UNSCORABLE:
+            console.print(f"{escape(row.task_id)}: {verdict.outcome}: {escape(verdict.detail)}", soft_wrap=True)

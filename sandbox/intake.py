@@ -1,0 +1,63 @@
+"""What can be refused before anything runs?
+
+A program that cannot be one (CE), and a task that cannot be judged (JE). Pure; each fault is one line.
+"""
+
+from __future__ import annotations
+
+from sandbox.codec import CodecError, encode
+from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, StdioCase
+
+MAX_SOURCE_BYTES = 1 << 20
+
+
+def source_fault(source: str) -> tuple[bytes, str]:
+    """The program as bytes, and why it cannot even be compiled ("" if nothing speaks against it)."""
+    if not source.strip():
+        return b"", "no code found"
+    try:
+        encoded = source.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return b"", f"a lone surrogate at character {error.start}"
+    if b"\0" in encoded:
+        return b"", f"a NUL byte at byte {encoded.index(0)}"
+    if len(encoded) > MAX_SOURCE_BYTES:
+        return b"", f"{len(encoded)} bytes of source: at most {MAX_SOURCE_BYTES} are taken"
+    return encoded, ""
+
+
+def request_fault(request: GradeRequest) -> str:
+    """Why the task itself cannot be judged; "" if it can."""
+    if request.program.language != "python":
+        return f"language {request.program.language!r} is not known here: python is"
+    if not request.cases:
+        return "no cases: a program cannot pass nothing"
+    for number, case in enumerate(request.cases):
+        try:
+            fault = _case_fault(case)
+        except (CodecError, UnicodeEncodeError, RecursionError) as error:
+            fault = str(error)
+        if fault:
+            return f"case {number}: {fault}"
+    return ""
+
+
+def _case_fault(case: Case) -> str:
+    if isinstance(case, StdioCase):
+        case.stdin.encode()
+        case.stdout.encode()
+    elif isinstance(case, CallCase):
+        encode([*case.args, case.kwargs, case.expected])
+        if not case.function or not all(part.isidentifier() for part in case.function.split(".")):
+            return f"function {case.function!r}: write `name` or `Class.name`"
+        if case.function.count(".") > 1:
+            return f"function {case.function!r} has more than one dot"
+    elif isinstance(case, AssertCase):
+        (case.code + case.prelude).encode()
+        if not case.code.strip():
+            return "an assert case without code"
+        if not case.names:
+            return "an assert case that names nothing of the program"
+    else:
+        return f"a {type(case).__name__} is no case"
+    return ""
