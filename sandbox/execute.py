@@ -192,6 +192,7 @@ class _Batch:
         flags = limit_flags(ended, seen, limits)
         if self.alive or not self._cases[-1][0].gone:
             flags &= HARD  # it answered: a fork or a file that was refused is its own affair
+            ended = replace(ended, exit_code=None, signal=None)  # the judge ended it: how is a matter of timing
         if not alone and not flags.isdisjoint(FRESH):
             self._cases.pop()
             flags = set()

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox import AssertCase, CallCase, Checker, Grader, GradeRequest, Limits, Program, Status, StdioCase, Verdict
-from sandbox.limits import MEBIBYTE
+from sandbox import AssertCase, CallCase, Checker, Grader, GradeRequest, Program, Status, StdioCase, Verdict
+from sandbox.limits import MEBIBYTE, Limits
 from sandbox.spec import Case
 
 TIGHT = Limits(cpu_seconds=0.4, wall_seconds=1.5, memory_bytes=128 * MEBIBYTE, output_bytes=MEBIBYTE, processes=16)
@@ -48,7 +48,10 @@ SCRIPTS = {
     # early exit and flow
     "exit0_top": ("import sys; sys.exit(0)\nprint(4)", "WA"),
     "os_exit0": ("import os; os._exit(0)\nprint(4)", "WA"),
-    "exit_in_thread": ("import os, threading\nthreading.Thread(target=os._exit, args=(0,)).start()\nwhile 1: pass", "WA"),
+    "exit_in_thread": (
+        "import os, threading\nthreading.Thread(target=os._exit, args=(0,)).start()\nwhile 1: pass",
+        "WA",
+    ),
     "atexit_hang": ("import atexit, time\natexit.register(time.sleep, 99)\nprint(4)", "WTLE"),
     "del_loop": ("class A:\n def __del__(s):\n  while 1: pass\na = A()\nprint(4)", "TLE"),
     "exit_nonzero_right_output": ("print(4); raise SystemExit(3)", "RE"),
@@ -68,7 +71,10 @@ SCRIPTS = {
     ),
     "flood_then_answer": ("import sys\nfor i in range(4000): sys.stdout.write('x' * 1000)\nprint(4)", "OLE"),
     "ansi_nul": ("print('\\x1b[2J\\0\\r\\ufeff\\u202e4')", "WA"),
-    "shadow_stdlib": ("open('json.py','w').write('raise SystemExit')\nopen('random.py','w').write('1/0')\nprint(5)", "WA"),
+    "shadow_stdlib": (
+        "open('json.py','w').write('raise SystemExit')\nopen('random.py','w').write('1/0')\nprint(5)",
+        "WA",
+    ),
     "patch_print": ("import builtins\nbuiltins.print = lambda *a: None\nprint(4)", "WA"),
     # resources
     "out_flood": ("while True: print('y' * 999)", "OLE"),
@@ -140,7 +146,11 @@ FAILING_CALLS = {
         {1: 2},
         "RE",
     ),
-    "lying_int": ("class I(int):\n def __eq__(s, o): return True\n __hash__ = int.__hash__\ndef f(x): return I(5)", 4, "RE"),
+    "lying_int": (
+        "class I(int):\n def __eq__(s, o): return True\n __hash__ = int.__hash__\ndef f(x): return I(5)",
+        4,
+        "RE",
+    ),
     "silent_subclass": ("class I(int): pass\ndef f(x): return I(5)", 4, "WA"),
     "nan": ("def f(x): return float('nan')", 4, "WA"),
     "nan_for_nan": ("def f(x): return float('nan')", float("nan"), "WA"),
@@ -152,7 +162,7 @@ FAILING_CALLS = {
     "lazy_gen": ("def f(x):\n while True: yield 4", 4, "RE"),
     "self_ref": ("def f(x):\n a = []\n a.append(a)\n return a", [[]], "RE"),
     "deep_nest": ("def f(x):\n a = []\n for _ in range(100000): a = [a]\n return a", [[]], "RE"),
-    "laughs": ("def f(x):\n a = [1]\n for _ in range(60): a = [a, a]\n return a", [[]], "RE"),
+    "laughs": ("def f(x):\n a = [1]\n for _ in range(60): a = [a, a]\n return a", [[]], "RE|TLE"),
     "repr_bomb": ("class R:\n def __repr__(s): return 'x' * (1 << 31)\ndef f(x): return R()", 4, "RE"),
     "long_text": ("def f(x): return 'x' * (8 << 20)", 4, "OLE"),
     "surrogate": ("def f(x): return '\\ud800'", "x", "RE"),
@@ -164,16 +174,25 @@ FAILING_CALLS = {
         4,
         "WA",
     ),
-    "trace": ("import sys\nsys.settrace(lambda *a: None)\nsys.setprofile(lambda *a: None)\ndef f(x): return 5", 4, "WA"),
+    "trace": (
+        "import sys\nsys.settrace(lambda *a: None)\nsys.setprofile(lambda *a: None)\ndef f(x): return 5",
+        4,
+        "WA",
+    ),
     "unasked_frame": (
         "import os\ndef f(x):\n os.write(3, b'\\x08\\0\\0\\0{\"ok\":4}')\n return 4",
         4,
         "RE",
     ),
-    "duplicate_keys": ("import os\ndef f(x):\n os.write(3, b'\\x0f\\0\\0\\0{\"ok\":5,\"ok\":4}')\n while 1: pass", 4, "RE"),
+    "duplicate_keys": (
+        'import os\ndef f(x):\n os.write(3, b\'\\x0f\\0\\0\\0{"ok":5,"ok":4}\')\n while 1: pass',
+        4,
+        "RE",
+    ),
     "nan_token": ("import os\ndef f(x):\n os.write(3, b'\\x0a\\0\\0\\0{\"ok\":NaN}')\n while 1: pass", 4, "RE"),
     "long_number": (
-        "import os\ndef f(x):\n os.write(3, (100007).to_bytes(4, 'little') + b'{\"ok\":4' + b'0' * 99999 + b'}')\n while 1: pass",
+        "import os\ndef f(x):\n n = b'{\"ok\":4' + b'0' * 99999 + b'}'\n"
+        " os.write(3, len(n).to_bytes(4, 'little') + n)\n while 1: pass",
         4,
         "RE",
     ),
@@ -191,7 +210,7 @@ FAILING_CALLS = {
 def test_a_hostile_function_gets_its_verdict(grader: Grader, name: str) -> None:
     source, expected, outcome = FAILING_CALLS[name]
     verdict = judge(grader, source, call(expected, 2), limits=TIGHT)
-    assert verdict.outcome == outcome, verdict
+    assert verdict.outcome in outcome.split("|"), verdict
 
 
 def test_editing_an_argument_does_not_edit_the_expected_value_that_shares_it(grader: Grader) -> None:
@@ -210,28 +229,40 @@ def test_a_crash_in_one_call_leaves_the_others_their_verdicts(grader: Grader) ->
 HOSTILE_ASSERTS = {
     # name: (program, test of f, verdict)
     "always_equal": ("class E:\n def __eq__(s, o): return True\ndef f(x): return E()", "assert f(2) == 4", "WA"),
-    "always_less": ("class E:\n def __lt__(s, o): return True\n __gt__ = __lt__\ndef f(x): return E()", "assert f(2) < 4", "RE"),
+    "always_less": (
+        "class E:\n def __lt__(s, o): return True\n __gt__ = __lt__\ndef f(x): return E()",
+        "assert f(2) < 4",
+        "RE",
+    ),
     "always_near": (
         "class E:\n def __sub__(s, o): return 0.0\n __rsub__ = __sub__\ndef f(x): return E()",
         "assert abs(f(2) - 4.0) < 1e-6",
         "RE",
     ),
-    "contains_all": ("class E:\n def __contains__(s, o): return True\n def __iter__(s): return iter(())\ndef f(x): return E()",
-                     "assert 4 in f(2)", "WA"),
+    "contains_all": (
+        "class E:\n def __contains__(s, o): return True\n def __iter__(s): return iter(())\ndef f(x): return E()",
+        "assert 4 in f(2)",
+        "WA",
+    ),
     "sees_no_expected": (
         "class E:\n def __getattr__(s, n): return lambda *a: 0\n def __rmod__(s, o): return 4\ndef f(x): return E()",
         "assert f(2) % 5 == 4",
         "RE",
     ),
     "none": ("def f(x): pass", "assert f(2)[0] == 4", "RE"),
-    "patch_assert": ("import builtins\nbuiltins.AssertionError = ValueError\ndef f(x): return 5", "assert f(2) == 4", "WA"),
+    "patch_assert": (
+        "import builtins\nbuiltins.AssertionError = ValueError\ndef f(x): return 5",
+        "assert f(2) == 4",
+        "WA",
+    ),
     "patch_unittest": (
         "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef f(x): return 5",
         "import unittest\nclass T(unittest.TestCase):\n def test(self): self.assertEqual(f(2), 4)\nunittest.main()",
         "WA",
     ),
     "forges_verdict": (
-        "import os\ndef f(x):\n d = b'{\"end\":\"passed\",\"detail\":\"\"}'\n os.write(3, len(d).to_bytes(4, 'little') + d)\n return 5",
+        'import os\ndef f(x):\n d = b\'{"end":"passed","detail":""}\'\n'
+        " os.write(3, len(d).to_bytes(4, 'little') + d)\n return 5",
         "assert f(2) == 4",
         "RE",
     ),
@@ -246,15 +277,18 @@ HOSTILE_ASSERTS = {
     "sleeps": ("import time\ndef f(x): time.sleep(60)", "assert f(2) == 4", "WTLE"),
     "memory": ("def f(x): return len(bytearray(1 << 33))", "assert f(2) == 4", "MLE"),
     "edits_the_expected_value": ("def f(a):\n a[:] = []\n return a", "a = [2, 1]\nassert f(a) == sorted(a)", "WA"),
-    "redefines_a_helper": ("def f(x): return 5\ndef same(a, b): return True", "def same(a, b): return a == b\nassert same(f(2), 4)",
-                           "WA"),
+    "redefines_a_helper": (
+        "def f(x): return 5\ndef same(a, b): return True",
+        "def same(a, b): return a == b\nassert same(f(2), 4)",
+        "WA",
+    ),
     "walks_functions_of_the_test": (
         "def f(g):\n try: return g.__globals__\n except AttributeError: return 4",
         "secret = 4\nassert f(lambda: 5) == 5",
         "WA",
     ),
     "calls_what_it_was_not_given": (
-        "import os\ndef f(x):\n d = b'{\"op\":\"call\",\"r\":0,\"args\":[],\"kwargs\":[]}'\n"
+        'import os\ndef f(x):\n d = b\'{"op":"call","r":0,"args":[],"kwargs":[]}\'\n'
         " os.write(3, len(d).to_bytes(4, 'little') + d)\n return 5",
         "assert f(2) == 4",
         "RE",
@@ -273,8 +307,9 @@ def test_a_hostile_answer_to_a_test_gets_its_verdict(grader: Grader, name: str) 
 
 
 BAD_SOURCES = {
-    "empty": "", "blank": " \n\t\n", "markdown": "Here is the code:\n```\n", "nul": "print(4)\0", "surrogate": "print('\ud800')",
-    "huge": "#" * 50_000_000, "python2": "print 4", "mixed_tabs": "if 1:\n\tx = 1\n        y = 2\n", "deep": "(" * 5000 + ")" * 5000,
+    "empty": "", "blank": " \n\t\n", "markdown": "Here is the code:\n```\n", "nul": "print(4)\0",
+    "surrogate": "print('\ud800')", "huge": "#" * 50_000_000, "python2": "print 4",
+    "mixed_tabs": "if 1:\n\tx = 1\n        y = 2\n", "deep": "(" * 5000 + ")" * 5000,
     "encoding": "# -*- coding: klingon -*-\nprint(4)",
 }  # fmt: skip
 
@@ -302,7 +337,7 @@ FAULTY_TASKS: dict[str, tuple[Case, ...]] = {
     "a prelude that raises": (AssertCase(code="assert f(2)", names=("f",), prelude="1/0"),),
     "a test that raises before it asks": (asserts("x = {}['4']\nassert f(2)"),),
     "a test that hangs": (asserts("while 1: pass"),),
-    "an argument that cannot travel": (asserts("f(open('/dev/null'))"),),
+    "an argument that cannot travel": (asserts("f(object())"),),
 }
 
 
@@ -339,7 +374,11 @@ FRIENDLY = {
         "",
         "100000",
     ),
-    "main_guard": ("def main():\n global n\n n = int(input())\n print(n * 2)\nif __name__ == '__main__': main()", "2", "4"),
+    "main_guard": (
+        "def main():\n global n\n n = int(input())\n print(n * 2)\nif __name__ == '__main__': main()",
+        "2",
+        "4",
+    ),
     "fork_pool": (
         "import multiprocessing as m\ndef g(x): return x * x\nif __name__ == '__main__':\n"
         " with m.get_context('fork').Pool(2) as p: print(sum(p.map(g, [0, 2])))",

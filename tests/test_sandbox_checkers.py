@@ -1,0 +1,117 @@
+"""Does each checker accept and refuse what its table says?"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.checkers import text_matches, values_match
+from sandbox.spec import Checker
+
+EXACT, LINES, TOKENS, FLOATS = Checker.EXACT, Checker.LINES, Checker.TOKENS, Checker.FLOATS
+EQUAL, UNORDERED = Checker.EQUAL, Checker.UNORDERED
+
+# answer, expected, and under which of EXACT, EQUAL, FLOATS, UNORDERED it is accepted
+VALUES: list[tuple[Any, Any, set[Checker]]] = [
+    (1, 1, {EXACT, EQUAL, FLOATS, UNORDERED}),
+    (1.0, 1, {EQUAL, FLOATS, UNORDERED}),
+    (True, 1, set()),
+    (1, True, set()),
+    (True, True, {EXACT, EQUAL, FLOATS, UNORDERED}),
+    ([True], [1], set()),
+    ({True: 0}, {1: 0}, set()),
+    ({True}, {1}, set()),
+    ({(1, True)}, {(1, 1)}, set()),
+    ((1, 2), [1, 2], {EQUAL, FLOATS, UNORDERED}),
+    ([(1, 2)], [[1, 2]], {EQUAL, FLOATS, UNORDERED}),
+    (0.1 + 0.2, 0.3, {FLOATS}),
+    (1000001.0, 1000000.0, {FLOATS}),  # relative: exactly 1e-6 of the larger
+    (1000003, 1000000, set()),
+    ([2, 1], [1, 2], {UNORDERED}),
+    ([1, 1, 2], [1, 2, 2], set()),
+    ([[2, 1]], [[1, 2]], set()),  # only the outermost order is free
+    ([{"a": [1]}, {1, 2}], [{2, 1}, {"a": (1,)}], {UNORDERED}),
+    (math.nan, math.nan, set()),
+    ([math.nan], [math.nan], set()),
+    ({"a": math.nan}, {"a": math.nan}, set()),
+    (math.inf, math.inf, {EXACT, EQUAL, FLOATS, UNORDERED}),
+    (10**400, 1e308, set()),
+    (10**400, math.inf, set()),
+    (1e308, 10**400, set()),
+    ("1", 1, set()),
+    ({1}, [1], set()),
+    ({1}, frozenset({1}), {EQUAL, FLOATS, UNORDERED}),
+    (b"a", "a", set()),
+    (None, 0, set()),
+    ({1: 2, 3: 4}, {3: 4, 1: 2}, {EXACT, EQUAL, FLOATS, UNORDERED}),
+    ({1: 0.1 + 0.2}, {1: 0.3}, {FLOATS}),
+    ({1: 2}, {1: 2, 3: 4}, set()),
+    (-0.0, 0.0, {EXACT, EQUAL, FLOATS, UNORDERED}),
+    ([], (), {EQUAL, FLOATS, UNORDERED}),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected", "accepted"), VALUES)
+def test_values_compare_as_the_table_says(answer: Any, expected: Any, accepted: set[Checker]) -> None:
+    assert {c for c in (EXACT, EQUAL, FLOATS, UNORDERED) if values_match(c, answer, expected)} == accepted
+
+
+def test_one_nan_object_on_both_sides_is_not_equal_to_itself() -> None:
+    nan = math.nan
+    for checker in Checker:
+        assert not values_match(checker, [nan, (nan,)], [nan, (nan,)])
+
+
+TEXTS: list[tuple[bytes, bytes, set[Checker]]] = [
+    (b"1 2\n", b"1 2\n", {EXACT, LINES, TOKENS, FLOATS, UNORDERED}),
+    (b"1 2  \r\n\n", b"1 2", {LINES, TOKENS, FLOATS, UNORDERED}),
+    (b"1\n2", b"1 2", {TOKENS, FLOATS}),
+    (b" 1", b"1", {TOKENS, FLOATS}),
+    (b"2\n1", b"1\n2", {UNORDERED}),
+    (b"1e-7", b"0.0000001", {FLOATS}),
+    (b"0.30000000000000004", b"0.3", {FLOATS}),
+    (b"1_0", b"10", set()),
+    (b"nan", b"nan", {EXACT, LINES, TOKENS, UNORDERED}),
+    (b"inf", b"1e400", set()),
+    (b"yes", b"YES", set()),
+    (b"", b"", {EXACT, LINES, TOKENS, FLOATS, UNORDERED}),
+    (b"", b"4", set()),
+    (b"4\0", b"4", set()),
+    (b"1\n\n2", b"1\n2", {TOKENS, FLOATS}),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected", "accepted"), TEXTS)
+def test_texts_compare_as_the_checkers_say(answer: bytes, expected: bytes, accepted: set[Checker]) -> None:
+    checkers = (EXACT, LINES, TOKENS, FLOATS, UNORDERED)
+    assert {c for c in checkers if text_matches(c, answer, expected)} == accepted
+
+
+@pytest.mark.parametrize("checker", Checker)
+def test_huge_and_colliding_and_endless_values_are_judged_in_bounded_time(checker: Checker) -> None:
+    colliding = [i * (2**61 - 1) for i in range(20_000)]
+    laughs: Any = [0]
+    for _ in range(60):
+        laughs = [laughs, laughs]
+    endless: list[Any] = []
+    endless.append(endless)
+    start = time.process_time()
+    values_match(checker, colliding, list(reversed(colliding)))
+    assert not values_match(checker, laughs, laughs)
+    assert not values_match(checker, endless, endless)
+    text_matches(checker, b"9" * 1_000_000, b"9" * 999_999 + b"8")
+    assert time.process_time() - start < 30.0
+
+
+@given(st.lists(st.integers(-3, 3) | st.text(max_size=1)), st.randoms())
+def test_unordered_accepts_exactly_the_permutations(values: list[Any], random: Any) -> None:
+    other = list(values)
+    random.shuffle(other)
+    assert values_match(UNORDERED, other, values)
+    assert not values_match(UNORDERED, [*other, 9], values)
+    assert not values or not values_match(UNORDERED, [*other[1:], 9], values)

@@ -1,0 +1,140 @@
+"""Do the commands do what they say, and is every mistake one line and exit code 2?"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HUMANEVAL = {
+    "task_id": "HumanEval/0",
+    "prompt": "def twice(n):\n    '''Twice n.'''\n",
+    "entry_point": "twice",
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+}
+CALL = {"id": "call", "cases": [{"function": "f", "args": [{"t": [1, 2]}], "expected": {"s": [1, 2]}}]}
+STDIO = {"id": "stdio", "cases": [{"stdin": "2", "stdout": "4"}], "limits": {"cpu_seconds": 1}, "checker": "tokens"}
+ASSERT = {"id": "assert", "cases": [{"code": "assert f(2) == 4", "names": ["f"]}]}
+
+
+def sandbox(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": root}
+    return subprocess.run(
+        [sys.executable, "-m", "sandbox", *map(str, arguments)],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def lines(path: Path, *records: object) -> Path:
+    text = "".join(f"{record if isinstance(record, str) else json.dumps(record)}\n" for record in records)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def test_humaneval_and_our_own_tasks_are_graded_and_written(tmp_path: Path) -> None:
+    tasks = lines(tmp_path / "tasks.jsonl.gz", HUMANEVAL, CALL, STDIO, ASSERT)
+    samples = lines(
+        tmp_path / "samples.jsonl",
+        {"task_id": "HumanEval/0", "completion": "    return 2 * n\n"},
+        {"task_id": "HumanEval/0", "completion": "    return n\n"},
+        {"task_id": "call", "solution": "def f(x): return set(x)"},
+        {"task_id": "stdio", "solution": "print(int(input()) * 2)"},
+        {"task_id": "assert", "solution": "def f(x): return 2 * x"},
+    )
+    done = sandbox("grade", tasks, samples, "--workers", 1, "--out", "results.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4/5 samples accepted, 4/4 tasks solved" in done.stdout
+    results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [(r["task_id"], r["outcome"]) for r in results] == [
+        ("HumanEval/0", "AC"), ("HumanEval/0", "WA"), ("call", "AC"), ("stdio", "AC"), ("assert", "AC"),
+    ]  # fmt: skip
+
+
+GOOD = {"task_id": "call", "solution": "x"}
+MISTAKES: dict[str, tuple[object, object, str]] = {
+    # name: (task line, sample line, what the message must hold)
+    "not JSON": ("{", GOOD, "tasks.jsonl:1: is not JSON"),
+    "not an object": ([1], GOOD, "tasks.jsonl:1"),
+    "no id": ({"cases": [{"stdin": "", "stdout": ""}]}, GOOD, "tasks.jsonl:1: id is missing"),
+    "no cases": ({"id": "a", "cases": []}, GOOD, "tasks.jsonl:1: cases is empty"),
+    "an unknown field": ({**CALL, "cheker": "equal"}, GOOD, "'cheker'"),
+    "an unknown checker": ({**CALL, "checker": "same"}, GOOD, "checker is 'same'"),
+    "a bad limit": ({**CALL, "limits": {"cpu_seconds": -1}}, GOOD, "limits.cpu_seconds"),
+    "a NaN limit": (
+        '{"id": "call", "cases": [{"stdout": ""}], "limits": {"cpu_seconds": NaN}}',
+        GOOD,
+        "limits.cpu_seconds",
+    ),
+    "an unknown limit": ({**CALL, "limits": {"cpu": 1}}, GOOD, "'cpu'"),
+    "no expected": ({"id": "a", "cases": [{"function": "f"}]}, GOOD, "cases[0]: expected is missing"),
+    "a bad value": ({"id": "a", "cases": [{"function": "f", "expected": {"a": 1}}]}, GOOD, "cases[0]"),
+    "an unknown case": ({"id": "a", "cases": [{"in": "", "out": ""}]}, GOOD, "cases[0]"),
+    "a broken prompt": ({**HUMANEVAL, "prompt": "def ("}, GOOD, "tasks.jsonl:1"),
+    "an unknown task": (CALL, {"task_id": "b", "solution": ""}, "samples.jsonl:1: task_id 'b'"),
+    "neither": (CALL, {"task_id": "call"}, "samples.jsonl:1"),
+    "a number": (CALL, {"task_id": "call", "solution": 4}, "solution is a int"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_a_file_is_one_line_with_its_place(tmp_path: Path, name: str) -> None:
+    from sandbox.errors import BadInput
+    from sandbox.samples import read_samples, read_tasks
+
+    task, sample, message = MISTAKES[name]
+    with pytest.raises(BadInput) as caught:
+        read_samples(lines(tmp_path / "samples.jsonl", sample), read_tasks(lines(tmp_path / "tasks.jsonl", task)))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_ends_with_code_2_one_line_and_no_file(tmp_path: Path) -> None:
+    tasks = lines(tmp_path / "tasks.jsonl", CALL, CALL)
+    samples = lines(tmp_path / "samples.jsonl", GOOD)
+    for arguments in (
+        ("grade", tasks, samples, "--out", "results.jsonl"),
+        ("grade", "missing.jsonl", samples, "--out", "results.jsonl"),
+        ("run", "missing.py"),
+        ("run", tasks, "--cpu-seconds", "nan"),
+        ("run", tasks, "--backend", "magic"),
+    ):
+        done = sandbox(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith("sandbox: ") and done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["samples.jsonl", "tasks.jsonl"]
+
+
+def test_a_place_that_cannot_be_written_is_named_and_the_old_file_stays(tmp_path: Path) -> None:
+    from sandbox.errors import BadInput
+    from sandbox.samples import write_lines
+
+    with pytest.raises(BadInput, match="nowhere"):
+        write_lines(tmp_path / "nowhere" / "results.jsonl", [])
+    old = lines(tmp_path / "results.jsonl", {"old": 1})
+
+    def breaks() -> object:
+        yield {"new": 1}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_lines(old, breaks())  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+    assert json.loads(old.read_text()) == {"old": 1}
+
+
+def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("print('hello', input())")
+    (tmp_path / "name.txt").write_text("there\n")
+    done = sandbox("run", "program.py", "--stdin", "name.txt", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "hello there\n")
+    assert done.stderr.startswith("AC (cpu ")
+    (tmp_path / "program.py").write_text("while 1: pass")
+    done = sandbox("run", "program.py", "--cpu-seconds", "0.2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("TLE: more than 0.2 s of cpu time")
