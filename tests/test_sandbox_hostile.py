@@ -272,7 +272,7 @@ HOSTILE_ASSERTS = {
     "os_exit0": ("import os\ndef f(x): os._exit(0)", "assert f(2) == 4", "RE"),
     "not_defined": ("x = 1", "assert f(2) == 4", "RE"),
     "fails_to_load": ("1/0\ndef f(x): return 4", "assert f(2) == 4", "RE"),
-    "endless_iterator": ("def f(x):\n while True: yield 4", "assert list(f(2)) == [4]", "TLE|RE"),
+    "endless_iterator": ("def f(x):\n while True: yield 4", "assert list(f(2)) == [4]", "TLE|WTLE|RE"),
     "busy": ("def f(x):\n while 1: pass", "assert f(2) == 4", "TLE"),
     "sleeps": ("import time\ndef f(x): time.sleep(60)", "assert f(2) == 4", "WTLE"),
     "memory": ("def f(x): return len(bytearray(1 << 33))", "assert f(2) == 4", "MLE"),
