@@ -39,10 +39,12 @@ def collect(
     step: int,
     temperature: float,
     max_new_tokens: int,
+    stop_early: bool,
 ) -> Collected:
     """Sample each task `samples_per_task` times, grade the programs, compute rewards (NaN where UNSCORABLE).
 
-    The same task may stand in `tasks` more than once; the seeds then differ. Raises TrainingStopped when more than
+    The same task may stand in `tasks` more than once; the seeds then differ. With `stop_early` the cases after a failed one are
+    not run, which is enough to tell a pass from a failure. Raises TrainingStopped when more than
     `sandbox.max_unscorable` of the verdicts are UNSCORABLE.
     """
     config, policy = bench.config, bench.policy
@@ -93,7 +95,7 @@ def collect(
             )
         )
     owners = [tasks[request.key[0]] for request in requests]
-    rollouts = _grade(bench, owners, drafts)
+    rollouts = _grade(bench, owners, drafts, stop_early=stop_early)
     return Collected(
         rollouts=rollouts,
         generate_seconds=generated - started,
@@ -101,13 +103,13 @@ def collect(
     )
 
 
-def _grade(bench: Workbench, owners: Sequence[Task], drafts: Sequence[Rollout]) -> list[Rollout]:
+def _grade(bench: Workbench, owners: Sequence[Task], drafts: Sequence[Rollout], *, stop_early: bool) -> list[Rollout]:
     unique: dict[tuple[str, str], int] = {}
     requests: list[GradeRequest] = []
     for task, draft in zip(owners, drafts, strict=True):
         if (task.id, draft.program) not in unique:
             unique[task.id, draft.program] = len(requests)
-            requests.append(task.request(draft.program))
+            requests.append(task.request(draft.program, stop_early=stop_early))
     verdicts = bench.grader.grade(requests)
     rollouts = []
     for task, draft in zip(owners, drafts, strict=True):

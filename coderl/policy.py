@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) 
         raise ModelError(f"policy.packing needs policy.attention sdpa, not {config.attention}: set one of them")
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if config.lora is not None:
+    if config.lora is not None and not hasattr(model, "peft_config"):
         model = _with_lora(model, config, seed)
     return Policy(model, tokenizer, eos_ids, tokenizer.pad_token_id, config)
 
@@ -145,24 +146,38 @@ def stop_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def _load(config: PolicyConfig) -> tuple[Any, Any]:
+    """A model folder, an adapter folder (its adapter is then what is trained), or a hub id."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = config.model
+    source, adapter = config.model, None
     if source.startswith((".", "/", "~")) or Path(source).exists():
         folder = Path(source).expanduser()
-        if not (folder / "config.json").is_file():
-            raise ModelError(
-                f"policy.model {source!r}: no model folder there (no config.json): give a folder or a hub id"
-            )
-        source = str(folder)
+        if (folder / "adapter_config.json").is_file():
+            adapter, source = str(folder), _base_of(folder)
+        elif not (folder / "config.json").is_file():
+            raise ModelError(f"policy.model {source!r}: no model folder there (no config.json): give a folder or a hub id")
+        else:
+            source = str(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(adapter or source)
+        model: Any = AutoModelForCausalLM.from_pretrained(
             source, dtype=getattr(torch, config.dtype), attn_implementation=config.attention
         )
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     except (OSError, ValueError) as error:
         raise ModelError(f"policy.model {config.model!r}: cannot be loaded: {str(error).splitlines()[0]}") from error
     return model, tokenizer
+
+
+def _base_of(adapter: Path) -> str:
+    try:
+        base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"policy.model {str(adapter)!r}: adapter_config.json names no base model: {error}") from error
+    return str(base)
 
 
 def _make(config: PolicyConfig, seed: int, corpus: Iterable[str]) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from sandbox.verdict import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One sample of one task.
+    """One sample of one task, made for optimizer step number `step` (the first is 1; an evaluation stage has 0).
 
     `reward` is NaN while unscored and for UNSCORABLE verdicts. `logprobs[t]` belongs to `completion_ids[t]`, in nats, at the
     sampling temperature. `completion_ids` ends with the stop token unless `truncated`.

@@ -148,7 +148,7 @@ class _Session:
             )
         with Progress(total=stage.steps, done=start_step, description=label) as progress:
             for experience, values in trainer.run(stage.steps):
-                rollouts = gather(self.bench, experience.rollouts)
+                rollouts = [r.with_(step=trainer.step) for r in gather(self.bench, experience.rollouts)]
                 if self.bench.accelerator.is_main_process:
                     self.metrics.log(label, trainer.step, values)
                     if rollouts:

@@ -4,7 +4,8 @@ Tasks, one JSON object a line (.gz is fine), in one of two forms:
 
 - ours: {"id": .., "cases": [..], "limits": {..}, "checker": ..}, the last two optional. A case is
   {"stdin": .., "stdout": ..}, or {"function": .., "args": [..], "kwargs": {..}, "expected": ..}, or
-  {"code": .., "names": [..], "prelude": ..}; values in the tagged JSON of `sandbox.codec`.
+  {"code": .., "names": [..], "prelude": ..}; values in the tagged JSON of `sandbox.codec`. "kind" (stdio, call, assert)
+  may stand beside them.
 - HumanEval's: {"task_id": .., "prompt": .., "entry_point": .., "test": ..}.
 
 Samples, one a line: {"task_id": .., "completion": ..}, where a HumanEval prompt goes before the completion, or
@@ -30,10 +31,10 @@ from sandbox.limits import Limits
 from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, Program, StdioCase
 
 _OURS = {"id", "cases", "limits", "checker"}
-_CASES: tuple[tuple[str, set[str]], ...] = (
-    ("stdout", {"stdin", "stdout"}),
-    ("function", {"function", "args", "kwargs", "expected"}),
-    ("code", {"code", "names", "prelude"}),
+_CASES: tuple[tuple[str, str, set[str]], ...] = (  # the field that tells the kind, the kind, all fields
+    ("stdout", "stdio", {"kind", "stdin", "stdout"}),
+    ("function", "call", {"kind", "function", "args", "kwargs", "expected"}),
+    ("code", "assert", {"kind", "code", "names", "prelude"}),
 )
 
 
@@ -186,10 +187,13 @@ def _limits(where: str, record: dict[str, Any]) -> Limits:
 def _case(where: str, record: Any) -> Case:
     if not isinstance(record, dict):
         raise BadInput(f"{where}: is not an object: write each case as one")
-    valid = next((valid for key, valid in _CASES if key in record), None)
-    if valid is None:
+    found = next(((kind, valid) for key, kind, valid in _CASES if key in record), None)
+    if found is None:
         raise BadInput(f"{where}: has none of stdout, function, code: one of them says what kind of case it is")
+    kind, valid = found
     _known(where, record, valid)
+    if record.get("kind", kind) != kind:
+        raise BadInput(f"{where}: kind is {record['kind']!r}, but its fields are those of a {kind} case")
     if "stdout" in record:
         return StdioCase(stdin=_get(where, record, "stdin", str, ""), stdout=_get(where, record, "stdout", str))
     if "code" in record:

@@ -65,6 +65,18 @@ def test_saved_and_loaded_again_it_says_the_same(tmp_path):
     assert loaded.decode(loaded.encode_completion(text)) == text
 
 
+def test_a_saved_adapter_is_loaded_on_its_base_and_trained_further(tmp_path):
+    make().save(tmp_path / "base")
+    lora = LoraSection(rank=4)
+    policy = load_policy(PolicyConfig(model=str(tmp_path / "base"), lora=lora), seed=0)
+    for parameter in policy.trainable().values():
+        parameter.data.add_(0.05)
+    policy.save(tmp_path / "adapter")
+    loaded = load_policy(PolicyConfig(model=str(tmp_path / "adapter"), lora=lora), seed=5)
+    torch.testing.assert_close(logprobs(loaded), logprobs(policy))
+    assert loaded.trainable().keys() == policy.trainable().keys()
+
+
 def test_dropout_is_off_everywhere():
     policy = make()
     policy.model.train()

@@ -74,6 +74,7 @@ def evaluate(
             step=0,
             temperature=config.temperature,
             max_new_tokens=config.max_new_tokens or bench.config.generation.max_new_tokens,
+            stop_early=True,
         )
         rollouts += [r.with_(stage=label, step=step) for r in collected.rollouts]
         on_progress(min(start + per_chunk, len(own)), len(own))

@@ -42,6 +42,7 @@ class Online(MethodBase):
             step=step,
             temperature=self._temperature,
             max_new_tokens=self.max_tokens,
+            stop_early=self._bench.config.reward.scheme == "all_pass",
         )
         metrics = rollout_metrics(collected.rollouts, self._num_visible)
         metrics["time/generate"] = collected.generate_seconds
