@@ -100,6 +100,9 @@ def train(
     except KeyboardInterrupt:
         typer.echo(f"\ninterrupted; resume with: {_resume_command()}", err=True)
         raise typer.Exit(130) from None
+    except Exception:
+        folder.discard_unless_begun()
+        raise
     if is_main_process():
         typer.echo(f"report: {folder.report_path}")
 

@@ -18,7 +18,7 @@ from coderl.rollout import Rollout
 from coderl.seeds import derive
 from coderl.workbench import Workbench
 from sandbox import GradeRequest, Status
-from tasks.task import Task
+from tasks.task import Style, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +53,12 @@ def collect(
     seen: dict[str, int] = {}
     requests, seeds = [], {}
     for position, (task, prompt) in enumerate(zip(tasks, prompts, strict=True)):
+        stop = (*config.generation.stop, *(task.stop if task.style is Style.COMPLETION else ()))
         repeat = seen[task.id] = seen.get(task.id, -1) + 1
         for index in range(samples_per_task):
             key = position, index
             seeds[key] = derive(config.seed, stage, step, task.id, repeat * samples_per_task + index)
-            requests.append(SampleRequest(key=key, prompt_ids=prompt.ids, seed=seeds[key]))
+            requests.append(SampleRequest(key=key, prompt_ids=prompt.ids, seed=seeds[key], stop=stop))
     samples = {
         sample.key: sample
         for sample in generate(
@@ -69,7 +70,6 @@ def collect(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             batch_size=config.generation.batch_size,
-            stop_strings=config.generation.stop,
             autocast=policy.autocast,
         )
     }

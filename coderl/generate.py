@@ -21,11 +21,12 @@ from coderl.seeds import uniforms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRequest:
-    """One sample to draw: which prompt, which random stream."""
+    """One sample to draw: which prompt, which random stream, which strings end it besides the stop tokens."""
 
     key: Any  # the caller's name for it
     prompt_ids: tuple[int, ...]
     seed: int
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,6 @@ def generate(
     max_new_tokens: int,
     temperature: float,
     batch_size: int,
-    stop_strings: Sequence[str] = (),
     autocast: torch.dtype | None = None,
 ) -> Iterator[Sample]:
     """Yield each sample as it ends. temperature 0 is greedy (log-probabilities then are those at temperature 1).
@@ -65,7 +65,7 @@ def generate(
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             for start in range(0, len(ordered), batch_size):
                 decoding = _Decoding(model, ordered[start : start + batch_size], pad_id, max_new_tokens, device)
-                yield from decoding.run(tokenizer, eos_ids, temperature, stop_strings)
+                yield from decoding.run(tokenizer, eos_ids, temperature)
     finally:
         model.train(was_training)
 
@@ -96,12 +96,10 @@ class _Decoding:
         noise = np.stack([uniforms(r.seed, max_new_tokens) for r in requests])
         self.noise = torch.from_numpy(noise).to(device)  # (N, T)
 
-    def run(
-        self, tokenizer: Any, eos_ids: frozenset[int], temperature: float, stop_strings: Sequence[str]
-    ) -> Iterator[Sample]:
+    def run(self, tokenizer: Any, eos_ids: frozenset[int], temperature: float) -> Iterator[Sample]:
         tokens: list[list[int]] = [[] for _ in self.requests]
         logprobs: list[list[float]] = [[] for _ in self.requests]
-        tail = max(map(len, stop_strings), default=0) + 4  # tokens that can hold the end of a stop string
+        tails = [max(map(len, r.stop), default=0) + 4 for r in self.requests]  # tokens that can hold a stop string
         for step in range(self.max_new_tokens):
             chosen, chosen_logprobs = _draw(self.logits, self.noise[:, step], temperature)
             keep: list[int] = []
@@ -110,9 +108,11 @@ class _Decoding:
             ):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
-                stopped = token in eos_ids or (
-                    bool(stop_strings) and any(stop in tokenizer.decode(tokens[row][-tail:]) for stop in stop_strings)
-                )
+                stop = self.requests[row].stop
+                stopped = token in eos_ids
+                if stop and not stopped:
+                    text = tokenizer.decode(tokens[row][-tails[row] :])
+                    stopped = any(string in text for string in stop)
                 if stopped or step == self.max_new_tokens - 1:
                     yield Sample(
                         key=self.requests[row].key,

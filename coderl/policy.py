@@ -155,7 +155,9 @@ def _load(config: PolicyConfig) -> tuple[Any, Any]:
         if (folder / "adapter_config.json").is_file():
             adapter, source = str(folder), _base_of(folder)
         elif not (folder / "config.json").is_file():
-            raise ModelError(f"policy.model {source!r}: no model folder there (no config.json): give a folder or a hub id")
+            raise ModelError(
+                f"policy.model {source!r}: no model folder there (no config.json): give a folder or a hub id"
+            )
         else:
             source = str(folder)
     try:

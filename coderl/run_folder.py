@@ -128,6 +128,12 @@ class RunFolder:
             ) from error
         self._unlock = weakref.finalize(self, os.close, descriptor)
 
+    def discard_unless_begun(self) -> None:
+        """Remove the folder of a run that failed before its first checkpoint: nothing is lost, and the name is free again."""
+        if is_main_process() and not any(self.checkpoints_dir.glob("*")):
+            self.unlock()
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def unlock(self) -> None:
         if self._unlock is not None:
             self._unlock()

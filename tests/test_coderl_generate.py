@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -117,7 +119,7 @@ def test_a_stop_string_ends_a_sample(policy):
     plain = sample(policy, requests())
     text = policy.decode(plain[0, 0].ids[:4])
     stop = text[-2:]
-    stopped = sample(policy, requests(), stop_strings=[stop])
+    stopped = sample(policy, [replace(r, stop=(stop,)) for r in requests()])
     assert stop in policy.decode(stopped[0, 0].ids)
     assert not stopped[0, 0].truncated
     assert len(stopped[0, 0].ids) <= 4

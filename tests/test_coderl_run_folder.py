@@ -148,3 +148,14 @@ def test_the_command_line_can_be_typed_again():
         versions.command_line(["/usr/bin/coderl", "train", "my config", "seed=1"]) == "coderl train 'my config' seed=1"
     )
     assert versions.command_line(["/x/coderl/__main__.py", "train"]) == "python -m coderl train"
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_leaves_no_folder_and_a_later_one_keeps_it(tmp_path):
+    folder = RunFolder.create(config(tmp_path))
+    folder.discard_unless_begun()
+    assert not folder.path.exists()
+    folder = RunFolder.create(config(tmp_path))
+    (folder.checkpoints_dir / "stage000-step0000000").mkdir()
+    folder.discard_unless_begun()
+    assert folder.config_path.is_file()
+    folder.unlock()
