@@ -92,6 +92,7 @@ def train(
         return
     with _needing_extra():
         from coderl.train import run
+    from coderl.metrics import read_metrics
     from coderl.run_folder import RunFolder, is_main_process
 
     folder = RunFolder.resume(settings) if resume else RunFolder.create(settings, overwrite=overwrite)
@@ -104,6 +105,9 @@ def train(
         folder.discard_unless_begun()
         raise
     if is_main_process():
+        for record in read_metrics(folder):
+            for line in _pass_rates(record.get("values", {})):
+                typer.echo(f"{record['stage']:<12} {line}")
         typer.echo(f"report: {folder.report_path}")
 
 
@@ -134,11 +138,17 @@ def evaluate(
     with _needing_extra():
         from coderl.train import evaluate_model
     values = evaluate_model(settings, out)
+    for line in _pass_rates(values):
+        typer.echo(line)
+    typer.echo(f"{values['eval/num_tasks']:.0f} tasks; written to {out}")
+
+
+def _pass_rates(values: dict[str, float]) -> Iterator[str]:
+    """One line per k, e.g. "pass@1 24.2%  (95 % interval 20.7% to 27.9%)"."""
     for name, value in values.items():
         if f"{name}_low" in values:
             interval = f"95 % interval {values[f'{name}_low']:.1%} to {values[f'{name}_high']:.1%}"
-            typer.echo(f"{name.removeprefix('eval/')} {value:.1%}  ({interval})")
-    typer.echo(f"{values['eval/num_tasks']:.0f} tasks; written to {out}")
+            yield f"{name.removeprefix('eval/')} {value:.1%}  ({interval})"
 
 
 @app.command()

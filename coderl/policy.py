@@ -102,6 +102,9 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write a folder that `from_pretrained` (or peft's) loads."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
