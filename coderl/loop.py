@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 
 from coderl.config import OptimizerConfig
 from coderl.errors import TrainingStopped
@@ -59,7 +60,7 @@ class Trainer:
             metrics["time/update"] = time.perf_counter() - collected
             metrics["time/step"] = time.perf_counter() - started
             self.step += 1
-            yield experience, metrics
+            yield experience, self._across_processes(metrics)
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training, for a checkpoint."""
@@ -84,6 +85,18 @@ class Trainer:
         self.method.load_state(state["method"])
         self.step = step
 
+    def _across_processes(self, metrics: Metrics) -> Metrics:
+        """The metrics of the whole step: the loss is a sum over processes, a _max their maximum, all else their mean."""
+        if self._accelerator.num_processes == 1:
+            return metrics
+        parts: list[Metrics] = gather_object([metrics])
+        verdicts = {
+            name: 0.0 for part in parts for name in part if name.startswith("verdict/")
+        }  # none seen: a share of 0
+        parts = [verdicts | part for part in parts]
+        merged = _merge(parts)
+        return merged | {"loss": math.fsum(part["loss"] for part in parts)}
+
     def _update(self, examples: list[Example], step: int, num_steps: int) -> Metrics:
         rate = schedule(self.method.config.optimizer, step, num_steps)
         for group in self._optimizer.param_groups:
@@ -102,6 +115,7 @@ class Trainer:
     def _optimizer_step(self, examples: list[Example], step: int) -> Metrics:
         weights = self._weights(examples)
         active = [i for i, example in enumerate(examples) if example.valid and not example.idle]
+        watching = bool(active)
         if not active and self._accelerator.num_processes > 1:
             active, weights = [0], [0.0] * len(examples)  # every process must take part in the exchange of gradients
         policy = self.bench.policy
@@ -130,7 +144,7 @@ class Trainer:
                 self._accelerator.backward(loss * self._accelerator.num_processes)  # processes average their gradients
             loss_sum += loss.item()
             num_tokens += float(batch.mask.sum())
-            for name, values in watch.items():
+            for name, values in watch.items() if watching else ():
                 if name.startswith("max_"):
                     peaks[name[4:] + "_max"] = max(
                         peaks.get(name[4:] + "_max", -math.inf), float((values * batch.mask).max())

@@ -17,11 +17,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
 from coderl.config import RunConfig, parse  # noqa: E402
-from coderl.errors import ConfigError, TrainingStopped  # noqa: E402
+from coderl.errors import ConfigError  # noqa: E402
 from coderl.run_folder import RunFolder  # noqa: E402
 from coderl.store import RolloutStore  # noqa: E402
 from coderl.train import run  # noqa: E402
 
+ROOT = Path(__file__).resolve().parent.parent
 TASKS = "generated?family=compose&level=1&split={}&count={}&seed=0"
 
 
@@ -154,24 +155,35 @@ def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(tm
     assert stored[0] == stored[1]
 
 
-def test_too_many_unscorable_verdicts_stop_the_run_and_name_a_task(tmp_path):
-    bad = tmp_path / "bad.jsonl"
-    row = {
-        "id": "bad/1",
-        "prompt": "Write f.",
-        "function": "f",
-        "signature": "def f():",
-        "reference": "def f():\n    return 1\n",
-        "visible": [],
-        "hidden": [],
-        "level": 1,
-        "tags": [],
-        "split": "train",
-    }
-    bad.write_text(json.dumps(row) + "\n")
-    settings = config(tmp_path, stages=["grpo"], tasks={"train": [f"jsonl:{bad}"]})
-    with pytest.raises((TrainingStopped, Exception), match=r"bad"):
-        run(settings, RunFolder.create(settings))
+def test_two_processes_sample_the_same_programs_and_make_the_same_gradients_as_one(tmp_path):
+    import yaml
+
+    changes = {"stages": ["sft", "grpo"], "grpo": {"steps": 2, "prompts_per_step": 4, "samples_per_prompt": 4}}
+    alone = finished(config(tmp_path / "alone", **changes))
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config(tmp_path / "both", **changes).model_dump(mode="json")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "-m", "coderl", "train", str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    both = RunFolder.open(tmp_path / "both" / "tiny")
+    for one, two in zip(lines(alone), lines(both), strict=True):
+        assert one["values"].keys() == two["values"].keys()
+        for name in ("loss", "grad_norm/policy", "rollout/reward", "rollout/length"):
+            if name in one["values"]:
+                assert two["values"][name] == pytest.approx(one["values"][name], rel=1e-4, abs=1e-6), name
+    sampled = [
+        {(r.step, r.task_id, r.sample_index): r.completion_ids for r in RolloutStore(folder.rollouts_dir).read()}
+        for folder in (alone, both)
+    ]
+    assert sampled[0] == sampled[1]
 
 
 def test_sft_without_any_reference_is_one_clear_line(tmp_path):
