@@ -6,6 +6,7 @@ counts; nothing here infers a mask from a pad id. No models, files or clocks.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -182,3 +183,13 @@ def adapt_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon:
     """The next KL coefficient: coef * (1 + clip(KL / target - 1, -0.2, 0.2) * episodes / horizon) (Ziegler et al. 2019)."""
     error = min(max(kl / target - 1, -0.2), 0.2)
     return coef * (1 + error * episodes / horizon)
+
+
+def learning_rate_factor(schedule: str, step: int, num_steps: int, warmup_steps: int) -> float:
+    """The factor on the learning rate at `step`: linear warm-up from 1/warmup, then constant, or to 0 at `num_steps`."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant":
+        return 1.0
+    done = (step - warmup_steps) / max(num_steps - warmup_steps, 1)
+    return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))

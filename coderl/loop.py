@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 
-from coderl.config import OptimizerConfig
 from coderl.errors import TrainingStopped
 from coderl.experience import Example, collate, pack
-from coderl.functional import token_weights
+from coderl.functional import learning_rate_factor, token_weights
 from coderl.methods.base import Experience, Method
 from coderl.seeds import derive
 from coderl.workbench import Workbench
@@ -56,11 +55,12 @@ class Trainer:
             metrics = dict(experience.metrics)
             collected = time.perf_counter()
             metrics |= self._update(experience.examples, self.step, num_steps)
-            metrics |= self.method.after_step(metrics)
             metrics["time/update"] = time.perf_counter() - collected
             metrics["time/step"] = time.perf_counter() - started
+            metrics = self._across_processes(metrics)
+            metrics |= self.method.after_step(metrics)
             self.step += 1
-            yield experience, self._across_processes(metrics)
+            yield experience, metrics
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training, for a checkpoint."""
@@ -98,7 +98,8 @@ class Trainer:
         return merged | {"loss": math.fsum(part["loss"] for part in parts)}
 
     def _update(self, examples: list[Example], step: int, num_steps: int) -> Metrics:
-        rate = schedule(self.method.config.optimizer, step, num_steps)
+        optimizer = self.method.config.optimizer
+        rate = learning_rate_factor(optimizer.schedule, step, num_steps, optimizer.warmup_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = self._base_rates[group["name"]] * rate
         watched: list[Metrics] = []
@@ -188,16 +189,6 @@ class Trainer:
     def _stopped(self, fault: str) -> TrainingStopped:
         remedy = "resume from the last checkpoint with a lower learning rate"
         return TrainingStopped(f"{self.label} step {self.step}: {fault}; {remedy}")
-
-
-def schedule(config: OptimizerConfig, step: int, num_steps: int) -> float:
-    """The factor on the learning rate at `step`: linear warm-up from 1/warmup, then constant, or to 0 at `num_steps`."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return 1.0
-    done = (step - config.warmup_steps) / max(num_steps - config.warmup_steps, 1)
-    return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _merge(watched: list[Metrics]) -> Metrics:

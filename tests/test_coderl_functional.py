@@ -223,3 +223,10 @@ def test_adaptive_kl_moves_towards_its_target_by_at_most_a_fifth_of_the_share_of
     # KL twice the target: error clipped to 0.2, 100 episodes of 1000: factor 1.02
     assert F.adapt_kl_coef(0.1, 12.0, 6.0, 100, 1000) == pytest.approx(0.102)
     assert F.adapt_kl_coef(0.1, 5.4, 6.0, 100, 1000) == pytest.approx(0.1 * (1 - 0.1 * 0.1))
+
+
+def test_learning_rate_schedules_by_hand():
+    # warm-up of 2: 1/2, 1; then linear over the 4 steps that are left: 1, 3/4, 1/2, 1/4
+    assert [F.learning_rate_factor("linear", s, 6, 2) for s in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    assert F.learning_rate_factor("cosine", 0, 4, 0) == 1.0
+    assert F.learning_rate_factor("cosine", 2, 4, 0) == pytest.approx(0.5)

@@ -15,7 +15,7 @@ from coderl.algorithms.grpo import grpo_loss  # noqa: E402
 from coderl.config import NewModelConfig, OptimizerConfig, PolicyConfig, StageConfig  # noqa: E402
 from coderl.errors import TrainingStopped  # noqa: E402
 from coderl.experience import Example  # noqa: E402
-from coderl.loop import Trainer, schedule  # noqa: E402
+from coderl.loop import Trainer  # noqa: E402
 from coderl.methods.base import Experience, MethodBase, TokenLoss  # noqa: E402
 from coderl.policy import load_policy  # noqa: E402
 
@@ -141,12 +141,3 @@ def test_state_of_a_trainer_restores_it_bit_for_bit():
         pass
     for name, value in resumed.weights().items():
         assert torch.equal(value, expected[name]), name
-
-
-def test_learning_rate_schedules_by_hand():
-    # warm-up of 2: 1/2, 1; then linear over the 4 steps that are left: 1, 3/4, 1/2, 1/4
-    config = OptimizerConfig(schedule="linear", warmup_steps=2)
-    assert [schedule(config, s, 6) for s in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
-    cosine = OptimizerConfig(schedule="cosine")
-    assert schedule(cosine, 0, 4) == 1.0
-    assert schedule(cosine, 2, 4) == pytest.approx(0.5)
