@@ -51,14 +51,13 @@ def collect(
     started = time.perf_counter()
     prompts = [bench.renderer.render(task) for task in tasks]
     seen: dict[str, int] = {}
-    requests, seeds = [], {}
+    requests = []
     for position, (task, prompt) in enumerate(zip(tasks, prompts, strict=True)):
         stop = (*config.generation.stop, *(task.stop if task.style is Style.COMPLETION else ()))
         repeat = seen[task.id] = seen.get(task.id, -1) + 1
         for index in range(samples_per_task):
-            key = position, index
-            seeds[key] = derive(config.seed, stage, step, task.id, repeat * samples_per_task + index)
-            requests.append(SampleRequest(key=key, prompt_ids=prompt.ids, seed=seeds[key], stop=stop))
+            seed = derive(config.seed, stage, step, task.id, repeat * samples_per_task + index)
+            requests.append(SampleRequest(key=(position, index), prompt_ids=prompt.ids, seed=seed, stop=stop))
     samples = {
         sample.key: sample
         for sample in generate(
@@ -85,7 +84,7 @@ def collect(
                 step=step,
                 task_id=task.id,
                 sample_index=index,
-                seed=seeds[request.key],
+                seed=request.seed,
                 prompt_ids=prompt.ids,
                 completion_ids=sample.ids,
                 logprobs=sample.logprobs,

@@ -35,7 +35,6 @@ class Policy:
         self.packed = config.packing
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._keeps_logits = "logits_to_keep" in inspect.signature(inner.forward).parameters
-        self._eos_id = tokenizer.eos_token_id
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +89,7 @@ class Policy:
     def encode_completion(self, text: str) -> tuple[int, ...]:
         """Tokens of a completion to imitate, the stop token at its end."""
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return (*ids, self._eos_id)
+        return (*ids, self.tokenizer.eos_token_id)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of a completion without its stop token."""

@@ -17,7 +17,7 @@ from accelerate.utils import set_seed
 
 from coderl import checkpoint
 from coderl.checkpoint import Position
-from coderl.config import EvalConfig, RunConfig
+from coderl.config import RunConfig
 from coderl.evaluate.passrate import Evaluation, evaluate, gather
 from coderl.loop import Trainer
 from coderl.methods.base import Method
@@ -28,7 +28,8 @@ from coderl.metrics import Metrics, Progress
 from coderl.policy import load_policy
 from coderl.prompts import PromptRenderer
 from coderl.report import write_report
-from coderl.run_folder import RunFolder, atomic_write
+from coderl.rollout import Rollout
+from coderl.run_folder import RunFolder, atomic_write, make_directory
 from coderl.seeds import derive
 from coderl.store import RolloutStore
 from coderl.workbench import Workbench
@@ -63,14 +64,22 @@ def evaluate_model(config: RunConfig, out: Path) -> dict[str, float]:
     """`coderl eval`: evaluate the policy of `config` as it is on tasks.test; writes `out` (JSON) and returns the metrics."""
     with _workbench(config) as bench:
         tasks = bench.test_tasks[: config.eval.limit]
-        with Progress(total=len(tasks), description="eval") as progress:
-            evaluation, rollouts = evaluate(
-                bench, config.eval, tasks, label="eval", step=0, on_progress=lambda done, _: progress.update(done, {})
-            )
+        evaluation, rollouts = _evaluate_with_progress(bench, tasks, label="eval", step=0)
         if bench.accelerator.is_main_process:
             atomic_write(out, evaluation.to_json())
             RolloutStore(out.with_suffix(".rollouts")).append("eval", 0, rollouts)
         return evaluation.metrics()
+
+
+def _evaluate_with_progress(
+    bench: Workbench, tasks: list[Task], *, label: str, step: int
+) -> tuple[Evaluation, list[Rollout]]:
+    with Progress(total=len(tasks), description="eval" if label == "eval" else f"{label} eval") as progress:
+
+        def on_progress(done: int, _total: int) -> None:
+            progress.update(done, {})
+
+        return evaluate(bench, bench.config.eval, tasks, label=label, step=step, on_progress=on_progress)
 
 
 @contextlib.contextmanager
@@ -131,7 +140,7 @@ class _Session:
         if start_step == 0:
             self._save(Position(stage=index, step=0), {"weights": {"policy": self.bench.policy.weights()}}, keep=0)
         if name == "eval":
-            result = self._evaluate(config.eval, label, 0)
+            result = self._evaluate(label, 0, config.eval.limit)
         else:
             self._train(name, label, index, start_step)
             result = {}
@@ -155,31 +164,24 @@ class _Session:
                         self.store.append(label, trainer.step, rollouts)
                 progress.update(trainer.step, values)
                 if stage.eval_every and trainer.step % stage.eval_every == 0:
-                    self._evaluate(self.bench.config.eval, label, trainer.step, limit=stage.eval_tasks)
+                    self._evaluate(label, trainer.step, stage.eval_tasks)
                 if trainer.step % stage.checkpoint_every == 0:
                     self._save(Position(stage=index, step=trainer.step), trainer.state(), keep=stage.keep_checkpoints)
         self.bench.policy.engine = self.bench.policy.model
         if self.bench.accelerator.is_main_process:
             self.bench.policy.save(self.folder.model_dir(label))
 
-    def _evaluate(self, config: EvalConfig, label: str, step: int, limit: int | None = None) -> dict[str, float]:
-        tasks = self.bench.test_tasks[: limit or config.limit]
-        with Progress(total=len(tasks), description=f"{label} eval") as progress:
-            evaluation, rollouts = evaluate(
-                self.bench, config, tasks, label=label, step=step, on_progress=lambda done, _: progress.update(done, {})
-            )
+    def _evaluate(self, label: str, step: int, limit: int | None) -> dict[str, float]:
+        tasks = self.bench.test_tasks[:limit]
+        evaluation, rollouts = _evaluate_with_progress(self.bench, tasks, label=label, step=step)
         values = evaluation.metrics()
         if self.bench.accelerator.is_main_process:
-            self._keep(evaluation, label, step)
+            make_directory(self.folder.evals_dir)
+            atomic_write(self.folder.evals_dir / f"{label}_{step:05d}.json", evaluation.to_json())
             if step == 0:
                 self.store.append(label, step, rollouts)
             self.metrics.log(label, step, values)
         return values
-
-    def _keep(self, evaluation: Evaluation, label: str, step: int) -> None:
-        path = self.folder.path / "evals" / f"{label}_{step:05d}.json"
-        path.parent.mkdir(exist_ok=True)
-        atomic_write(path, evaluation.to_json())
 
     def _save(self, position: Position, state: dict[str, Any], keep: int) -> None:
         if self.bench.accelerator.is_main_process:

@@ -1,4 +1,4 @@
-"""What every stage of a run works with: the policy, the grader, the prompts, and where things are written."""
+"""What every stage of a run works with: the policy, the prompts, the grader, the tasks."""
 
 from __future__ import annotations
 

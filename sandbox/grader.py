@@ -56,12 +56,8 @@ class Grader:
         """(index, verdict) as each is reached. Closing the iterator drops the requests that have not begun."""
         done: queue.SimpleQueue[tuple[int, Verdict]] = queue.SimpleQueue()
         dropped = threading.Event()
-        count = 0
-        for index, request in enumerate(requests):
-            self._pool.submit(index, request, done, dropped)
-            count += 1
         try:
-            for _ in range(count):
+            for _ in range(self._pool.submit_all(requests, done, dropped)):
                 yield done.get()
         finally:
             dropped.set()
@@ -71,13 +67,8 @@ class Grader:
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[tuple[int, Verdict]] = asyncio.Queue()
         dropped = threading.Event()
-        done = _Bridge(loop, arrived)
-        count = 0
-        for index, request in enumerate(requests):
-            self._pool.submit(index, request, done, dropped)
-            count += 1
         try:
-            for _ in range(count):
+            for _ in range(self._pool.submit_all(requests, _Bridge(loop, arrived), dropped)):
                 yield await arrived.get()
         finally:
             dropped.set()
@@ -121,6 +112,14 @@ class _Pool:
         self._quiet = _Quiet()
         self._num_waiting = 0
         self.closed = False
+
+    def submit_all(self, requests: Iterable[GradeRequest], done: _Done, dropped: threading.Event) -> int:
+        """Hand every request to the workers; how many there are."""
+        count = 0
+        for index, request in enumerate(requests):
+            self.submit(index, request, done, dropped)
+            count += 1
+        return count
 
     def submit(self, index: int, request: GradeRequest, done: _Done, dropped: threading.Event) -> None:
         with self._lock:

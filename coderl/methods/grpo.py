@@ -9,7 +9,7 @@ import torch
 from coderl.algorithms.grpo import grpo_loss
 from coderl.config import GrpoConfig
 from coderl.experience import Example, MicroBatch
-from coderl.functional import group_advantages, kl_estimates
+from coderl.functional import group_advantages
 from coderl.methods.base import Experience, TokenLoss
 from coderl.methods.online import Online
 from coderl.workbench import Workbench
@@ -23,7 +23,6 @@ class Grpo(Online):
         self.config = config
         self.normalize = config.normalize
         self._reference = bench.policy.weights() if config.kl_coef > 0 else None
-        self._fresh = True
 
     def collect(self, step: int) -> Experience:
         collected, metrics = self.sample(step)
@@ -46,13 +45,11 @@ class Grpo(Online):
         ]
         rollouts = [r.with_(advantage=float(a)) for r, a in zip(rollouts, advantages, strict=True)]
         if not self._on_policy:
-            old = self.per_token(examples, lambda batch: self._policy.logprobs(batch, self._temperature))
+            old = self.all_logprobs(examples)
             examples = [replace(e, old_logprobs=lp) for e, lp in zip(examples, old, strict=True)]
         if self._reference is not None:
-            with self._policy.using(self._reference):
-                ref = self.per_token(examples, lambda batch: self._policy.logprobs(batch, self._temperature))
+            ref = self.all_logprobs(examples, self._reference)
             examples = [replace(e, ref_logprobs=lp) for e, lp in zip(examples, ref, strict=True)]
-        self._fresh = step == 0
         return Experience(examples=examples, metrics=metrics, rollouts=rollouts)
 
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
@@ -68,14 +65,4 @@ class Grpo(Online):
             clip_high=self.config.clip_high,
             kl_coef=self.config.kl_coef,
         )
-        if self._fresh:
-            self.check_first_ratio(surrogate.ratio, batch.mask, step)
-            self._fresh = False
-        watch = {
-            "policy/approx_kl": kl_estimates(old, logprobs)[2].detach(),
-            "policy/clip_fraction": surrogate.clipped.float(),
-            "max_policy/ratio": surrogate.ratio.detach(),
-        }
-        if batch.ref_logprobs is not None:
-            watch["policy/ref_kl"] = kl_estimates(logprobs, batch.ref_logprobs)[2].detach()
-        return TokenLoss(surrogate.loss, watch)
+        return TokenLoss(surrogate.loss, self.watch(batch, logprobs, old, surrogate, step))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -11,7 +12,9 @@ from coderl.collect import Collected, collect, rollout_metrics
 from coderl.config import RolloutStageConfig
 from coderl.errors import TrainingStopped
 from coderl.experience import Example, MicroBatch, collate, pack
+from coderl.functional import Surrogate, kl_estimates
 from coderl.methods.base import MethodBase
+from coderl.policy import Weights
 from coderl.rollout import Rollout
 from coderl.seeds import cursor
 from coderl.workbench import Workbench
@@ -28,9 +31,11 @@ class Online(MethodBase):
         self._temperature = bench.config.generation.temperature
         self._num_visible = {task.id: len(task.visible) for task in bench.train_tasks}
         self._on_policy = config.epochs == config.minibatches == 1
+        self._fresh = True  # no update of this stage has been looked at yet
 
     def sample(self, step: int) -> tuple[Collected, dict[str, float]]:
         """The rollouts of one step (this process's share) and their metrics."""
+        self._fresh = step == 0
         config, tasks = self._rollout_config, self._bench.train_tasks
         count = config.prompts_per_step
         indices = cursor(self._bench.config.seed, self._label, len(tasks), step * count, count)
@@ -65,14 +70,35 @@ class Online(MethodBase):
             results |= zip(rows, batch.split(function(batch).cpu()), strict=True)
         return [results[i] for i in range(len(examples))]
 
+    def all_logprobs(self, examples: Sequence[Example], weights: Weights | None = None) -> list[Tensor]:
+        """Log-probabilities of all examples under the policy, or under other weights of it (a frozen reference)."""
+        with self._policy.using(weights) if weights is not None else nullcontext():
+            return self.per_token(examples, lambda batch: self._policy.logprobs(batch, self._temperature))
+
     def old_logprobs(self, batch: MicroBatch, logprobs: Tensor) -> Tensor:
         """Those of the policy that made the batch; on policy they are the current ones, so that the ratio is exactly 1."""
-        if batch.old_logprobs is None:
+        if self._on_policy:
             return logprobs.detach()
+        assert batch.old_logprobs is not None
         return batch.old_logprobs
 
-    def check_first_ratio(self, ratio: Tensor, mask: Tensor, step: int) -> None:
-        """Raises TrainingStopped if the first update of a run does not start from ratio 1."""
+    def watch(
+        self, batch: MicroBatch, logprobs: Tensor, old: Tensor, surrogate: Surrogate, step: int
+    ) -> dict[str, Tensor]:
+        """What to watch of a policy update. Raises TrainingStopped if the first of a stage does not start from ratio 1."""
+        if self._fresh:
+            self._check_first_ratio(surrogate.ratio, batch.mask, step)
+            self._fresh = False
+        watched = {
+            "policy/approx_kl": kl_estimates(old, logprobs)[2].detach(),
+            "policy/clip_fraction": surrogate.clipped.float(),
+            "max_policy/ratio": surrogate.ratio.detach(),
+        }
+        if batch.ref_logprobs is not None:
+            watched["policy/ref_kl"] = kl_estimates(logprobs, batch.ref_logprobs)[2].detach()
+        return watched
+
+    def _check_first_ratio(self, ratio: Tensor, mask: Tensor, step: int) -> None:
         deviation = float(((ratio.detach() - 1).abs() * mask).max())
         if deviation > 0.05:
             raise TrainingStopped(

@@ -35,7 +35,6 @@ class Ppo(Online):
         self._reference = bench.policy.weights()
         self._critic: Any = Critic(bench.policy.model, bench.policy.autocast)
         self._kl_coef = config.kl_coef
-        self._fresh = True
 
     def modules(self) -> dict[str, Trainable]:
         return {**super().modules(), "critic": Trainable(self._critic, self.config.value_learning_rate)}
@@ -45,15 +44,14 @@ class Ppo(Online):
         self._critic = engines["critic"]
 
     def collect(self, step: int) -> Experience:
-        config, temperature = self.config, self._temperature
+        config = self.config
         collected, metrics = self.sample(step)
         rollouts = collected.rollouts
         examples = [
             Example(prompt_ids=r.prompt_ids, completion_ids=r.completion_ids, valid=self.valid(r)) for r in rollouts
         ]
-        old = self.per_token(examples, lambda batch: self._policy.logprobs(batch, temperature))
-        with self._policy.using(self._reference):
-            ref = self.per_token(examples, lambda batch: self._policy.logprobs(batch, temperature))
+        old = self.all_logprobs(examples)
+        ref = self.all_logprobs(examples, self._reference)
         values = self.per_token(examples, self._critic)
         old_logprobs, ref_logprobs, old_values = (
             pad_sequence(x, batch_first=True) for x in (old, ref, values)
@@ -93,7 +91,6 @@ class Ppo(Online):
             for i, e in enumerate(examples)
         ]
         rollouts = [r.with_(advantage=float(advantages[i, : lengths[i]].mean())) for i, r in enumerate(rollouts)]
-        self._fresh = step == 0
         return Experience(examples=examples, metrics=metrics, rollouts=rollouts)
 
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
@@ -109,7 +106,7 @@ class Ppo(Online):
             return TokenLoss(loss, watch)
         logits = self._policy.logits(batch)
         logprobs = selected_logprobs(logits, batch.completion_ids, self._temperature)
-        old = self.old_logprobs(batch, logprobs) if not self._on_policy else logprobs.detach()
+        old = self.old_logprobs(batch, logprobs)
         surrogate = clipped_surrogate(
             logprobs,
             old,
@@ -118,18 +115,12 @@ class Ppo(Online):
             clip_high=config.clip_high,
             dual_clip=config.dual_clip,
         )
-        if self._fresh:
-            self.check_first_ratio(surrogate.ratio, batch.mask, step)
-            self._fresh = False
         loss = loss + surrogate.loss
         if config.entropy_coef:
             loss = loss - config.entropy_coef * entropy(logits, self._temperature)
         watch |= {
             "policy/loss": surrogate.loss.detach(),
-            "policy/approx_kl": kl_estimates(old, logprobs)[2].detach(),
-            "policy/clip_fraction": surrogate.clipped.float(),
-            "policy/ref_kl": kl_estimates(logprobs, batch.ref_logprobs)[2].detach(),
-            "max_policy/ratio": surrogate.ratio.detach(),
+            **self.watch(batch, logprobs, old, surrogate, step),
         }
         return TokenLoss(loss, watch)
 
