@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
@@ -90,6 +91,10 @@ def _workbench(config: RunConfig) -> Iterator[Workbench]:
     corpus = (f"{task.prompt}\n{task.reference}" for task in [*sft, *train])
     policy = load_policy(config.policy, seed=config.seed, corpus=corpus)
     accelerator = Accelerator()
+    if (
+        accelerator.device.type == "cpu"
+    ):  # else 3 of 40 processes with two threads differed in the last bits of a gradient
+        torch.use_deterministic_algorithms(True)
     policy.model.to(accelerator.device)
     with Grader(backend=config.sandbox.backend, workers=config.sandbox.workers) as grader:
         yield Workbench(
