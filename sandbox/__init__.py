@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.errors import SandboxError
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Checker, GradeRequest, Program, StdioCase
+from sandbox.spec import AssertCase, CallCase, Checker, Comparison, GradeRequest, Program, StdioCase
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Status, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "CallCase",
     "CaseResult",
     "Checker",
+    "Comparison",
     "GradeRequest",
     "Grader",
     "Integrity",

@@ -17,7 +17,8 @@ values. How values compare:
 | nan, nan                    | no    | no    | no     | no        |
 | "1", 1; {1}, [1]; b"a", "a" | no    | no    | no     | no        |
 
-The order of sets and dicts never counts. FLOATS takes numbers within 1e-6, absolute or relative, except in sets and keys.
+The order of sets and dicts never counts. FLOATS takes numbers within 1e-6, absolute or relative to the expected one,
+except in sets and keys; a `Comparison` has tolerances of its own. An infinity is equal to the same infinity only.
 """
 
 from __future__ import annotations
@@ -29,47 +30,62 @@ from itertools import repeat
 from typing import Any
 
 from sandbox.codec import MAX_DEPTH, MAX_NODES
-from sandbox.spec import Checker, Value
+from sandbox.spec import Checker, Comparison, Rule, Value
 
-TOLERANCE = 1e-6
 _SIMPLE = frozenset({int, str})  # equal or not, whatever the checker: no NaN, no bool, nothing nested
 Pairs = dict[Value, Value]
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z")
 _NUMBER_BYTES = 1000  # longer tokens are text
 _NAN = frozenset({b"nan", b"+nan", b"-nan"})
+_INFINITE = {
+    sign + word: value
+    for word in (b"inf", b"infinity")
+    for sign, value in ((b"", math.inf), (b"+", math.inf), (b"-", -math.inf))
+}
+_PLAIN = {checker: Comparison(checker=checker) for checker in Checker}
+_PIECES = re.compile(rb"\s+|\S+")
 
 
-def text_matches(checker: Checker, answer: bytes, expected: bytes) -> bool:
+def text_matches(rule: Rule, answer: bytes, expected: bytes) -> bool:
     """Is the stdout `answer` accepted where `expected` is asked for?
 
     >>> text_matches(Checker.LINES, b"1 2 \\r\\n\\n", b"1 2"), text_matches(Checker.TOKENS, b"1 2", b"1\\n2")
     (True, True)
     """
-    if checker is Checker.EXACT:
+    rule = comparison(rule)
+    if rule.ignore_case:
+        answer, expected = answer.lower(), expected.lower()
+    if rule.checker is Checker.EXACT:
         return answer == expected
-    if checker is Checker.TOKENS:
-        return answer.split() == expected.split()
-    if checker is Checker.FLOATS:
-        left, right = answer.split(), expected.split()
-        return len(left) == len(right) and all(map(_tokens_match, left, right))
-    if checker is Checker.UNORDERED:
+    if rule.checker in (Checker.TOKENS, Checker.FLOATS):
+        split = _PIECES.findall if rule.exact_spaces else bytes.split
+        left, right = split(answer), split(expected)
+        if rule.checker is Checker.TOKENS:
+            return left == right
+        return len(left) == len(right) and all(map(_tokens_match, left, right, repeat(rule)))
+    if rule.checker is Checker.UNORDERED:
         return sorted(_lines(answer)) == sorted(_lines(expected))
     return _lines(answer) == _lines(expected)
 
 
-def values_match(checker: Checker, answer: Value, expected: Value) -> bool:
+def values_match(rule: Rule, answer: Value, expected: Value) -> bool:
     """Is the returned `answer` accepted where `expected` is asked for? See the table above.
 
     >>> values_match(Checker.EQUAL, (1, 2.0), [1, 2]), values_match(Checker.EQUAL, True, 1)
     (True, False)
     """
-    comparison = _Comparison(checker)
+    rule = comparison(rule)
+    judge = _Judge(rule)
     try:
-        if checker is Checker.UNORDERED and _is_sequence(answer) and _is_sequence(expected):
-            return comparison.same_multiset(answer, expected)
-        return comparison.same(answer, expected)
+        if rule.checker is Checker.UNORDERED and _is_sequence(answer) and _is_sequence(expected):
+            return judge.same_multiset(answer, expected)
+        return judge.same(answer, expected)
     except _TooLarge:
         return False
+
+
+def comparison(rule: Rule) -> Comparison:
+    return rule if isinstance(rule, Comparison) else _PLAIN[rule]
 
 
 class _TooLarge(Exception):
@@ -83,21 +99,27 @@ def _lines(text: bytes) -> list[bytes]:
     return lines
 
 
-def _tokens_match(left: bytes, right: bytes) -> bool:
+def _tokens_match(left: bytes, right: bytes, rule: Comparison) -> bool:
     if left.lower() in _NAN or right.lower() in _NAN:
         return False
     if left == right:
         return True
-    if max(len(left), len(right)) > _NUMBER_BYTES or not (_NUMBER.match(left) and _NUMBER.match(right)):
+    if max(len(left), len(right)) > _NUMBER_BYTES:
         return False
-    return _close(float(left), float(right))
+    if infinite := _INFINITE.get(left.lower()):
+        return infinite == _INFINITE.get(right.lower())
+    if not (_NUMBER.match(left) and _NUMBER.match(right)):
+        return False
+    numbers = float(left), float(right)
+    return not any(map(math.isinf, numbers)) and _close(*numbers, rule)  # 1e999 is no infinity, but beyond comparison
 
 
-def _close(left: Any, right: Any) -> bool:
-    if left == right:
+def _close(answer: Any, expected: Any, rule: Comparison) -> bool:
+    if answer == expected:
         return True
     try:
-        return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        error = abs(answer - expected)
+        return bool(error <= rule.absolute or error <= rule.relative * abs(expected)) and math.isfinite(error)
     except OverflowError:  # an int beyond all floats
         return False
 
@@ -110,10 +132,12 @@ def _is_real(x: Value) -> bool:
     return type(x) in (int, float)
 
 
-class _Comparison:
-    def __init__(self, checker: Checker):
-        self._exact = checker is Checker.EXACT
-        self._floats = checker is Checker.FLOATS
+class _Judge:
+    def __init__(self, rule: Comparison):
+        self._rule = rule
+        self._exact = rule.checker is Checker.EXACT
+        self._floats = rule.checker is Checker.FLOATS
+        self._simple = frozenset() if rule.ignore_case else _SIMPLE
         self._left = MAX_NODES
 
     def same(self, a: Value, b: Value) -> bool:
@@ -122,13 +146,13 @@ class _Comparison:
         while pending:
             a, b, depth = pending.pop()
             self._spend(depth)
-            if type(a) is type(b) and type(a) in _SIMPLE and not self._floats:
+            if type(a) is type(b) and type(a) in self._simple and not self._floats:
                 if a != b:
                     return False
             elif self._exact and type(a) is not type(b):
                 return False
             elif self._floats and _is_real(a) and _is_real(b):
-                if not _close(a, b):
+                if not _close(a, b, self._rule):
                     return False
             elif _is_sequence(a) and _is_sequence(b):
                 if len(a) != len(b):
@@ -184,6 +208,8 @@ class _Comparison:
         if kind is dict:
             pairs = ((self.key(key, depth + 1), self.key(value, depth + 1)) for key, value in x.items())
             return (dict, frozenset(pairs))
+        if kind is str and self._rule.ignore_case:
+            x = x.casefold()
         if kind is bool or self._exact:
             return (kind, x)
         return x  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from sandbox.codec import CodecError, decode, encode, frame, loads
 from sandbox.duel import REFEREE, Duel, Ending
 from sandbox.judge import HARD, NEAR, Seen, crash_detail, explain, is_near, limit_flags, result, script_flags
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Checker, StdioCase
+from sandbox.spec import AssertCase, CallCase, Rule, StdioCase
 from sandbox.verdict import CaseResult, Isolation, Outcome
 from sandbox.wire import Wire, pump
 
@@ -51,9 +51,9 @@ class Executor:
     def isolation(self) -> Isolation:
         return self._slot("candidate").isolation
 
-    def stdio(self, source: bytes, case: StdioCase, limits: Limits, checker: Checker, slack: float = 1.0) -> Trial:
+    def stdio(self, source: bytes, case: StdioCase, limits: Limits, checker: Rule, slack: float = 1.0) -> Trial:
         ended, seen, outcome = self._script(source, case.stdin.encode(), limits, slack)
-        if not outcome.flags and not text_matches(checker, seen.stdout, case.stdout.encode()):
+        if not outcome.flags and not _prints(checker, seen.stdout, case):
             outcome = Ending(flags=(Outcome.WA,), detail="the output differs" if seen.stdout else "no output")
         return Trial(
             result=_script_result(ended, seen, outcome), near=is_near(ended, limits) and not ended.cpu_exceeded
@@ -69,7 +69,7 @@ class Executor:
         source: bytes,
         cases: Sequence[CallCase],
         limits: Limits,
-        checker: Checker,
+        checker: Rule,
         slack: float = 1.0,
         *,
         stop_early: bool = False,
@@ -230,7 +230,11 @@ class _Batch:
         return trials
 
 
-def _call_ending(wire: Wire, case: CallCase, checker: Checker) -> tuple[Ending, Any]:
+def _prints(checker: Rule, stdout: bytes, case: StdioCase) -> bool:
+    return any(text_matches(checker, stdout, right.encode()) for right in (case.stdout, *case.alternatives))
+
+
+def _call_ending(wire: Wire, case: CallCase, checker: Rule) -> tuple[Ending, Any]:
     """What one answer, or none, means; and the value that was returned, as the program may see it."""
     if wire.overflow or wire.late or not wire.frames:
         return Ending(gone=True), None
@@ -242,7 +246,7 @@ def _call_ending(wire: Wire, case: CallCase, checker: Checker) -> tuple[Ending, 
             raise CodecError("an answer must have one key")
         if "ok" in message:
             value = decode(message["ok"])
-            matches = values_match(checker, value, case.expected)
+            matches = any(values_match(checker, value, right) for right in (case.expected, *case.alternatives))
             return Ending(flags=() if matches else (Outcome.WA,), detail="" if matches else "the value differs"), value
         ((kind, text),) = ((key, value) for key, value in message.items() if key != "load")
         if kind not in ("ce", "bad", "raised") or type(text) is not str:

@@ -251,12 +251,13 @@ class _Grading:
         """The results of the first of `cases`, which are of one kind: at least one."""
         request, executor, source = self._request, self._executor, self._source
         if calls := [case for case in cases if isinstance(case, CallCase)]:
-            checker = request.checker or Checker.EQUAL
-            return executor.calls(source, calls, request.limits, checker, slack, stop_early=request.stop_early)
+            rule = request.checker or Checker.EQUAL
+            return executor.calls(source, calls, request.limits, rule, slack, stop_early=request.stop_early)
         if asserts := [case for case in cases if isinstance(case, AssertCase)]:
             return executor.asserts(source, asserts, request.limits, slack, stop_early=request.stop_early)
         (stdio,) = (case for case in cases[:1] if isinstance(case, StdioCase))
-        return [executor.stdio(source, stdio, request.limits, request.checker or Checker.LINES, slack)]
+        checker = stdio.checker or request.checker or Checker.LINES
+        return [executor.stdio(source, stdio, request.limits, checker, slack)]
 
 
 def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:

@@ -44,10 +44,10 @@ def request_fault(request: GradeRequest) -> str:
 
 def _case_fault(case: Case) -> str:
     if isinstance(case, StdioCase):
-        case.stdin.encode()
-        case.stdout.encode()
+        for text in (case.stdin, case.stdout, *case.alternatives):
+            text.encode()
     elif isinstance(case, CallCase):
-        encode([*case.args, case.kwargs, case.expected])
+        encode([*case.args, case.kwargs, case.expected, *case.alternatives])
         if not case.function or not all(part.isidentifier() for part in case.function.split(".")):
             return f"function {case.function!r}: write `name` or `Class.name`"
         if case.function.count(".") > 1:

@@ -2,10 +2,7 @@
 
 Tasks, one JSON object a line (.gz is fine), in one of two forms:
 
-- ours: {"id": .., "cases": [..], "limits": {..}, "checker": ..}, the last two optional. A case is
-  {"stdin": .., "stdout": ..}, or {"function": .., "args": [..], "kwargs": {..}, "expected": ..}, or
-  {"code": .., "names": [..], "prelude": ..}; values in the tagged JSON of `sandbox.codec`. "kind" (stdio, call, assert)
-  may stand beside them.
+- ours: {"id": .., "cases": [..], "limits": {..}, "checker": ..}, the last two optional, in the grammar of `sandbox.forms`.
 - HumanEval's: {"task_id": .., "prompt": .., "entry_point": .., "test": ..}.
 
 Samples, one a line: {"task_id": .., "completion": ..}, where a HumanEval prompt goes before the completion, or
@@ -19,23 +16,19 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sandbox.codec import CodecError, decode
 from sandbox.errors import BadInput
+from sandbox.forms import FormFault, read_case, read_limits, read_rule
 from sandbox.lift import humaneval
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, Program, StdioCase
+from sandbox.spec import Case, GradeRequest, Program, Rule
 
 _OURS = {"id", "cases", "limits", "checker"}
-_CASES: tuple[tuple[str, str, set[str]], ...] = (  # the field that tells the kind, the kind, all fields
-    ("stdout", "stdio", {"kind", "stdin", "stdout"}),
-    ("function", "call", {"kind", "function", "args", "kwargs", "expected"}),
-    ("code", "assert", {"kind", "code", "names", "prelude"}),
-)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +38,7 @@ class FileTask:
     id: str
     cases: tuple[Case, ...]
     limits: Limits = Limits()
-    checker: Checker | None = None
+    checker: Rule | None = None
     prompt: str = ""
 
 
@@ -162,55 +155,20 @@ def _humaneval(where: str, row: dict[str, Any]) -> FileTask:
 
 def _ours(where: str, row: dict[str, Any]) -> FileTask:
     _known(where, row, _OURS)
-    checker = row.get("checker")
-    if checker is not None and checker not in set(Checker):
-        raise BadInput(f"{where}: checker is {checker!r}: use one of {', '.join(Checker)}")
     cases = _get(where, row, "cases", list)
     if not cases:
         raise BadInput(f"{where}: cases is empty: a program cannot pass nothing")
+    checker = row.get("checker")
     return FileTask(
         id=_get(where, row, "id", str),
-        cases=tuple(_case(f"{where}: cases[{i}]", case) for i, case in enumerate(cases)),
-        limits=_limits(where, _get(where, row, "limits", dict, {})),
-        checker=None if checker is None else Checker(checker),
+        cases=tuple(_read(f"{where}: cases[{i}]", read_case, case) for i, case in enumerate(cases)),
+        limits=_read(where, read_limits, row.get("limits", {})),
+        checker=None if checker is None else _read(where, read_rule, checker),
     )
 
 
-def _limits(where: str, record: dict[str, Any]) -> Limits:
-    _known(f"{where}: limits", record, {field.name for field in fields(Limits)})
+def _read(where: str, read: Callable[[Any], T], record: Any) -> T:
     try:
-        return Limits(**record)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{where}: {error}") from None
-
-
-def _case(where: str, record: Any) -> Case:
-    if not isinstance(record, dict):
-        raise BadInput(f"{where}: is not an object: write each case as one")
-    found = next(((kind, valid) for key, kind, valid in _CASES if key in record), None)
-    if found is None:
-        raise BadInput(f"{where}: has none of stdout, function, code: one of them says what kind of case it is")
-    kind, valid = found
-    _known(where, record, valid)
-    if record.get("kind", kind) != kind:
-        raise BadInput(f"{where}: kind is {record['kind']!r}, but its fields are those of a {kind} case")
-    if "stdout" in record:
-        return StdioCase(stdin=_get(where, record, "stdin", str, ""), stdout=_get(where, record, "stdout", str))
-    if "code" in record:
-        names = _get(where, record, "names", list)
-        if not all(isinstance(name, str) for name in names):
-            raise BadInput(f"{where}: names must be strings")
-        return AssertCase(
-            code=_get(where, record, "code", str), names=tuple(names), prelude=_get(where, record, "prelude", str, "")
-        )
-    if "expected" not in record:
-        raise BadInput(f"{where}: expected is missing: add the value that the call must return")
-    try:
-        return CallCase(
-            function=_get(where, record, "function", str),
-            args=tuple(map(decode, _get(where, record, "args", list, []))),
-            kwargs={name: decode(tree) for name, tree in _get(where, record, "kwargs", dict, {}).items()},
-            expected=decode(record["expected"]),
-        )
-    except CodecError as error:
-        raise BadInput(f"{where}: {error}: write values in the tagged JSON of sandbox.codec") from None
+        return read(record)
+    except FormFault as fault:
+        raise BadInput(f"{where}: {fault}") from None

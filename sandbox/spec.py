@@ -6,6 +6,7 @@ list, tuple, dict, set, frozenset, nested); `sandbox.codec` says how it travels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -13,6 +14,48 @@ from typing import Any
 from sandbox.limits import Limits
 
 Value = Any  # a plain value, checked by sandbox.codec
+
+
+class Checker(StrEnum):
+    """How outputs are compared with expected ones."""
+
+    EXACT = "exact"  # stdout: byte for byte; values: same types all the way down
+    LINES = "lines"  # stdout: equal but for trailing white space of lines and of the end
+    TOKENS = "tokens"  # stdout: equal white-space-separated tokens
+    FLOATS = "floats"  # numbers within a tolerance, all else as TOKENS / EQUAL; NaN never equal
+    EQUAL = "equal"  # values: Python == on plain values, but bool is not a number; list and tuple are interchangeable
+    UNORDERED = "unordered"  # as EQUAL (or LINES) but the order of the outermost sequence (of lines) is free
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A checker with settings of its own; a bare `Checker` means `Comparison(checker=...)`.
+
+    The tolerances are those of FLOATS: a number is accepted if it is within `absolute` of the expected one, or within
+    `relative` times the size of that.
+
+    >>> Comparison(checker=Checker.FLOATS, absolute=1e-4, relative=0.0).ignore_case
+    False
+    """
+
+    checker: Checker
+    absolute: float = 1e-6
+    relative: float = 1e-6
+    ignore_case: bool = False  # of ASCII letters in text; of all letters in the strings of values
+    exact_spaces: bool = False  # stdout under TOKENS and FLOATS: the white space between tokens must be equal, too
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checker", Checker(self.checker))
+        for name in ("absolute", "relative"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ValueError(f"checker.{name} is {value!r}: give a finite number, 0 or more")
+        for name in ("ignore_case", "exact_spaces"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"checker.{name} is {getattr(self, name)!r}: give true or false")
+
+
+Rule = Checker | Comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +68,17 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StdioCase:
-    """Run the program with `stdin`; the judge compares its stdout with `stdout`."""
+    """Run the program with `stdin`; the judge compares its stdout with `stdout`, or with any of `alternatives`."""
 
     stdin: str
     stdout: str
+    alternatives: tuple[str, ...] = ()
+    checker: Rule | None = None  # None: that of the request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallCase:
-    """Call `function(*args, **kwargs)`; the judge compares the decoded value with `expected`.
+    """Call `function(*args, **kwargs)`; the judge compares the decoded value with `expected`, or any of `alternatives`.
 
     `function` is a name the program defines, or "Solution.name" for a method of a class made with no arguments.
     """
@@ -42,6 +87,7 @@ class CallCase:
     args: tuple[Value, ...] = ()
     kwargs: dict[str, Value] = field(default_factory=dict)
     expected: Value = None
+    alternatives: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +107,6 @@ class AssertCase:
 Case = StdioCase | CallCase | AssertCase
 
 
-class Checker(StrEnum):
-    """How outputs are compared with expected ones."""
-
-    EXACT = "exact"  # stdout: byte for byte; values: same types all the way down
-    LINES = "lines"  # stdout: equal but for trailing white space of lines and of the end
-    TOKENS = "tokens"  # stdout: equal white-space-separated tokens
-    FLOATS = "floats"  # numbers within 1e-6 absolute or relative, all else as TOKENS / EQUAL; NaN never equal
-    EQUAL = "equal"  # values: Python == on plain values, but bool is not a number; list and tuple are interchangeable
-    UNORDERED = "unordered"  # as EQUAL (or LINES) but the order of the outermost sequence (of lines) is free
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradeRequest:
     """One unit of work for a grader: a program, its cases, and the rules.
@@ -83,5 +118,5 @@ class GradeRequest:
     program: Program
     cases: tuple[Case, ...]
     limits: Limits = Limits()
-    checker: Checker | None = None
+    checker: Rule | None = None
     stop_early: bool = False

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+from sandbox.errors import nearest
+
+__all__ = ["TaskError", "nearest"]
 
 
 class TaskError(ValueError):
@@ -24,14 +25,3 @@ class TaskError(ValueError):
 
 def _rebuild(where: str, fault: str, field: str, remedy: str) -> TaskError:
     return TaskError(where, fault, field=field, remedy=remedy)
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """A remedy that names the closest valid name, and all of them when none is close.
-
-    >>> nearest("humanevall", ["mbpp", "humaneval"])
-    'did you mean "humaneval"?'
-    """
-    valid = sorted(names)
-    close = get_close_matches(word, valid, n=1, cutoff=0.5)
-    return f'did you mean "{close[0]}"?' if close else "valid: " + ", ".join(valid)

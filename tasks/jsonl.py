@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sandbox.spec import Checker
-from tasks.cases import case_to_json, cases_from_row, limits_from_row, limits_to_json
+from sandbox.forms import case_to_json, limits_to_json, rule_to_json
+from tasks.cases import cases_from_row, limits_from_row, rule_from_row
 from tasks.errors import TaskError, nearest
 from tasks.rows import Row, read_rows
 from tasks.source import Options, Source
@@ -66,7 +66,7 @@ def to_json(task: Task) -> dict[str, Any]:
         "schema": SCHEMA, "id": task.id, "prompt": task.prompt, "style": task.style.value, "split": task.split.value,
         "visible": list(map(case_to_json, task.visible)), "hidden": list(map(case_to_json, task.hidden)),
         "entry_point": task.entry_point, "signature": task.signature, "language": task.language,
-        "reference": task.reference, "checker": task.checker.value if task.checker else None,
+        "reference": task.reference, "checker": None if task.checker is None else rule_to_json(task.checker),
         "limits": limits_to_json(task.limits), "level": task.level, "tags": list(task.tags), "stop": list(task.stop),
     }  # fmt: skip
 
@@ -78,7 +78,6 @@ def from_row(row: Row) -> Task:
         raise row.fault(unknown, "is no field of a task", nearest(unknown, valid))
     if row.get("schema", int, SCHEMA) != SCHEMA:
         raise row.fault("schema", f"is {row.record['schema']}", f"this version reads schema {SCHEMA}")
-    checker = row.record.get("checker")
     return Task(
         id=row.text("id"),
         prompt=row.text("prompt"),
@@ -90,7 +89,7 @@ def from_row(row: Row) -> Task:
         signature=row.text("signature", ""),
         language=row.text("language", "python"),
         reference=row.text("reference", ""),
-        checker=None if checker is None else Checker(_choice(row, "checker", Checker, "")),
+        checker=rule_from_row(row),
         limits=limits_from_row(row),
         level=row.get("level", int, 0),
         tags=row.texts("tags", ()),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sandbox.limits import Limits
-from sandbox.spec import Case, Checker, GradeRequest, Program
+from sandbox.spec import Case, GradeRequest, Program, Rule
 
 
 class Style(StrEnum):
@@ -46,7 +46,7 @@ class Task:
     signature: str = ""  # e.g. "def double(n):"; "" where there is none
     language: str = "python"
     reference: str = ""  # a whole program that passes; "" where there is none
-    checker: Checker | None = None
+    checker: Rule | None = None
     limits: Limits = Limits()
     level: int = 0  # difficulty, 0 where unknown; the scale is the source's own
     tags: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.checkers import text_matches, values_match
-from sandbox.spec import Checker
+from sandbox.spec import Checker, Comparison
 
 EXACT, LINES, TOKENS, FLOATS = Checker.EXACT, Checker.LINES, Checker.TOKENS, Checker.FLOATS
 EQUAL, UNORDERED = Checker.EQUAL, Checker.UNORDERED
@@ -43,6 +43,9 @@ VALUES: list[tuple[Any, Any, set[Checker]]] = [
     (10**400, 1e308, set()),
     (10**400, math.inf, set()),
     (1e308, 10**400, set()),
+    (1.0, math.inf, set()),
+    (math.inf, 1.0, set()),
+    (-math.inf, math.inf, set()),
     ("1", 1, set()),
     ({1}, [1], set()),
     ({1}, frozenset({1}), {EQUAL, FLOATS, UNORDERED}),
@@ -78,6 +81,11 @@ TEXTS: list[tuple[bytes, bytes, set[Checker]]] = [
     (b"1_0", b"10", set()),
     (b"nan", b"nan", {EXACT, LINES, TOKENS, UNORDERED}),
     (b"inf", b"1e400", set()),
+    (b"1e500", b"1e400", set()),
+    (b"+inf", b"Infinity", {FLOATS}),
+    (b"-inf", b"inf", set()),
+    (b"0", b"inf", set()),
+    (b"inf", b"0", set()),
     (b"yes", b"YES", set()),
     (b"", b"", {EXACT, LINES, TOKENS, FLOATS, UNORDERED}),
     (b"", b"4", set()),
@@ -115,3 +123,43 @@ def test_unordered_accepts_exactly_the_permutations(values: list[Any], random: A
     assert values_match(UNORDERED, other, values)
     assert not values_match(UNORDERED, [*other, 9], values)
     assert not values or not values_match(UNORDERED, [*other[1:], 9], values)
+
+
+SETTINGS: list[tuple[Comparison, bytes, bytes, bool]] = [
+    (Comparison(checker=FLOATS, absolute=0.5, relative=0.0), b"1.4", b"1", True),
+    (Comparison(checker=FLOATS, absolute=0.1, relative=0.0), b"1.4", b"1", False),
+    (Comparison(checker=FLOATS, absolute=0.0, relative=0.1), b"109", b"100", True),
+    (Comparison(checker=FLOATS, absolute=0.0, relative=0.1), b"111", b"100", False),  # of the expected: 11 > 10
+    (Comparison(checker=FLOATS, absolute=0.0, relative=0.1), b"100", b"111", True),  # 11 <= 11.1
+    (Comparison(checker=FLOATS, absolute=0.0, relative=0.01), b"1", b"0", False),
+    (Comparison(checker=TOKENS, ignore_case=True), b"yes  NO", b"YES no", True),
+    (Comparison(checker=EXACT, ignore_case=True), b"yes\n", b"YES", False),
+    (Comparison(checker=UNORDERED, ignore_case=True), b"B\na", b"A\nb", True),
+    (Comparison(checker=TOKENS, exact_spaces=True), b"a  b", b"a b", False),
+    (Comparison(checker=TOKENS, exact_spaces=True), b"a b\n", b"a b", False),
+    (Comparison(checker=FLOATS, exact_spaces=True), b"a 1.0000001\n", b"a 1\n", True),
+    (Comparison(checker=FLOATS, exact_spaces=True), b"a  1\n", b"a 1\n", False),
+]
+
+
+@pytest.mark.parametrize(("rule", "answer", "expected", "accepted"), SETTINGS)
+def test_settings_of_a_comparison_decide_about_text(
+    rule: Comparison, answer: bytes, expected: bytes, accepted: bool
+) -> None:
+    assert text_matches(rule, answer, expected) is accepted
+
+
+def test_settings_of_a_comparison_decide_about_values() -> None:
+    wide = Comparison(checker=FLOATS, absolute=0.5, relative=0.0)
+    assert values_match(wide, [1.4, {"k": (2.6,)}], [1, {"k": (3,)}])
+    assert not values_match(wide, [1.6], [1])
+    folded = Comparison(checker=EQUAL, ignore_case=True)
+    assert values_match(folded, ["Ä", {"Key": "x"}, {"Q"}], ["ä", {"KEY": "X"}, {"q"}])
+    assert not values_match(folded, ["a"], ["b"])
+    assert not values_match(Checker.EQUAL, "a", "A")
+
+
+@pytest.mark.parametrize("fault", [{"absolute": -1}, {"relative": math.nan}, {"absolute": True}, {"ignore_case": 1}])
+def test_a_comparison_that_makes_no_sense_is_refused(fault: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"checker.{next(iter(fault))}"):
+        Comparison(checker=FLOATS, **fault)

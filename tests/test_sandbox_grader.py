@@ -11,7 +11,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox import AssertCase, CallCase, Grader, GradeRequest, Limits, Outcome, Program, StdioCase, Verdict
+from sandbox import (
+    AssertCase,
+    CallCase,
+    Checker,
+    Comparison,
+    Grader,
+    GradeRequest,
+    Limits,
+    Outcome,
+    Program,
+    StdioCase,
+    Verdict,
+)
 from sandbox.backend import Backend, Job, Run, SandboxUnavailable, Slot, open_backend
 from sandbox.spec import Case
 from sandbox.verdict import Isolation
@@ -97,6 +109,23 @@ def test_stop_early_skips_what_follows_the_first_failure(grader: Grader) -> None
         "SKIP",
     ]
     assert [c.outcome for c in one(grader, "def f(x): return x", *cases).cases] == ["AC", "AC", "WA", "WA"]
+
+
+def test_any_of_several_right_answers_is_accepted(grader: Grader) -> None:
+    stdio = StdioCase(stdin="", stdout="1", alternatives=("2", "3"))
+    call = CallCase(function="f", expected=1, alternatives=(2, "x"))
+    for source, outcome in (("print(3)", "AC"), ("print(4)", "WA"), ("print()", "WA")):
+        assert one(grader, source, stdio).outcome == outcome
+    for value, outcome in ((2, "AC"), ("'x'", "AC"), (3, "WA"), ("True", "WA")):
+        assert one(grader, f"def f(): return {value}", call).outcome == outcome
+
+
+def test_a_case_may_have_a_checker_of_its_own(grader: Grader) -> None:
+    own = StdioCase(
+        stdin="", stdout="YES 1", checker=Comparison(checker=Checker.FLOATS, absolute=0.2, ignore_case=True)
+    )
+    verdict = one(grader, "print('yes 1.1')", own, StdioCase(stdin="", stdout="YES 1"), checker=Checker.FLOATS)
+    assert [case.outcome for case in verdict.cases] == ["AC", "WA"]
 
 
 def test_cases_of_several_kinds_mix_in_one_request(grader: Grader) -> None:

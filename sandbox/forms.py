@@ -1,0 +1,183 @@
+"""How are cases, limits and checkers written as JSON, and read back?
+
+The one grammar of task files, here and in `tasks`. A case is an object: {"stdin": .., "stdout": ..},
+{"function": .., "args": [..], "kwargs": {..}, "expected": ..} or {"code": .., "names": [..], "prelude": ..}, where
+"kind" (stdio, call, assert) may stand beside; further right answers of the first two are "alternatives": [..]. Values are in
+the tagged JSON of `sandbox.codec`. A checker is its name, or {"kind": "floats", "absolute": 1e-4, ..} with the
+fields of `sandbox.spec.Comparison`. What is written is read back equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sandbox.codec import CodecError, decode, encode
+from sandbox.errors import nearest
+from sandbox.limits import Limits
+from sandbox.spec import AssertCase, CallCase, Case, Checker, Comparison, Rule, StdioCase
+
+VALUES = "write values in the tagged JSON of docs/tasks.md"
+
+
+class FormFault(ValueError):
+    """A record cannot be read: `field` of it ("" for the record itself) has this fault, and this remedy."""
+
+    def __init__(self, field: str, fault: str, remedy: str):
+        self.field, self.fault, self.remedy = field, fault, remedy
+        super().__init__(f"{field} {fault}: {remedy}".strip())
+
+
+def case_to_json(case: Case) -> dict[str, Any]:
+    if isinstance(case, AssertCase):
+        return {"kind": "assert", "code": case.code, "names": list(case.names), "prelude": case.prelude}
+    if isinstance(case, StdioCase):
+        record: dict[str, Any] = {"kind": "stdio", "stdin": case.stdin, "stdout": case.stdout}
+        if case.alternatives:
+            record["alternatives"] = list(case.alternatives)
+        if case.checker is not None:
+            record["checker"] = rule_to_json(case.checker)
+        return record
+    record = {
+        "kind": "call",
+        "function": case.function,
+        "args": list(map(encode, case.args)),
+        "kwargs": {name: encode(value) for name, value in case.kwargs.items()},
+        "expected": encode(case.expected),
+    }
+    if case.alternatives:
+        record["alternatives"] = list(map(encode, case.alternatives))
+    return record
+
+
+def read_case(record: Any) -> Case:
+    """The case that `case_to_json` wrote, or a person. Raises FormFault."""
+    if not isinstance(record, dict):
+        raise FormFault("", "is not an object", "write each case as an object")
+    kind = _get(record, "kind", str, "")
+    if not kind:
+        kind = next((name for name, form in _FORMS.items() if form.mark in record), "")
+        if not kind:
+            marks = ", ".join(form.mark for form in _FORMS.values())
+            raise FormFault("", f"has none of {marks}", "one of them says what kind of case it is")
+    if kind not in _FORMS:
+        raise FormFault("kind", f"is {kind!r}", nearest(kind, _FORMS))
+    form = _FORMS[kind]
+    for unknown in (key for key in record if key not in form.fields):
+        raise FormFault(unknown, f"is no field of a {kind} case", nearest(unknown, form.fields))
+    return form.read(record)
+
+
+def rule_to_json(rule: Rule) -> Any:
+    if isinstance(rule, Checker):
+        return rule.value
+    return {"kind": rule.checker.value, **_changed(rule, Comparison(checker=rule.checker))}
+
+
+def read_rule(value: Any) -> Rule:
+    """The checker in the field `checker`. Raises FormFault."""
+    settings = dict(value) if isinstance(value, dict) else {}
+    name = settings.pop("kind", None) if isinstance(value, dict) else value
+    if not isinstance(name, str) or name not in set(Checker):
+        raise FormFault("checker", f"is {name!r}", nearest(name if isinstance(name, str) else "", Checker))
+    valid = {field.name for field in fields(Comparison)} - {"checker"}
+    for unknown in (key for key in settings if key not in valid):
+        raise FormFault("checker", f"has no {unknown!r}", nearest(unknown, valid))
+    if not settings:
+        return Checker(name)
+    try:
+        return Comparison(checker=Checker(name), **settings)
+    except ValueError as error:
+        raise FormFault("checker", f"cannot be used ({error})", "change that field") from None
+
+
+def limits_to_json(limits: Limits) -> dict[str, Any]:
+    """The fields that differ from the default ones."""
+    return _changed(limits, Limits())
+
+
+def read_limits(record: Any) -> Limits:
+    """The limits in the field `limits`. Raises FormFault."""
+    if not isinstance(record, dict):
+        raise FormFault("limits", f"is a {type(record).__name__}", "write it as an object")
+    valid = [field.name for field in fields(Limits)]
+    for unknown in (name for name in record if name not in valid):
+        raise FormFault("limits", f"has no {unknown!r}", nearest(unknown, valid))
+    try:
+        return Limits(**record)
+    except (TypeError, ValueError) as error:
+        raise FormFault("limits", str(error), "give finite numbers above 0") from None
+
+
+def _stdio(record: dict[str, Any]) -> Case:
+    return StdioCase(
+        stdin=_get(record, "stdin", str, ""),
+        stdout=_get(record, "stdout", str),
+        alternatives=_texts(record, "alternatives", ()),
+        checker=read_rule(record["checker"]) if record.get("checker") is not None else None,
+    )
+
+
+def _call(record: dict[str, Any]) -> Case:
+    if "expected" not in record:
+        raise FormFault("expected", "is missing", "add the value that the call must return")
+    return CallCase(
+        function=_get(record, "function", str),
+        args=_values("args", _get(record, "args", list, [])),
+        kwargs={name: _value("kwargs", tree) for name, tree in _get(record, "kwargs", dict, {}).items()},
+        expected=_value("expected", record["expected"]),
+        alternatives=_values("alternatives", _get(record, "alternatives", list, [])),
+    )
+
+
+def _assert(record: dict[str, Any]) -> Case:
+    names = _texts(record, "names")
+    return AssertCase(code=_get(record, "code", str), names=names, prelude=_get(record, "prelude", str, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    mark: str  # the field that only this kind has
+    fields: frozenset[str]
+    read: Callable[[dict[str, Any]], Case]
+
+
+_FORMS = {
+    "stdio": _Form("stdout", frozenset({"kind", "stdin", "stdout", "alternatives", "checker"}), _stdio),
+    "call": _Form("function", frozenset({"kind", "function", "args", "kwargs", "expected", "alternatives"}), _call),
+    "assert": _Form("code", frozenset({"kind", "code", "names", "prelude"}), _assert),
+}
+_NAMES: dict[type, str] = {str: "a string", list: "an array", dict: "an object"}
+
+
+def _get(record: dict[str, Any], field: str, kind: type, default: Any = None) -> Any:
+    if field not in record and default is not None:
+        return default
+    if field not in record:
+        raise FormFault(field, "is missing", f"add it as {_NAMES[kind]}")
+    if not isinstance(record[field], kind):
+        raise FormFault(field, f"is a {type(record[field]).__name__}", f"write it as {_NAMES[kind]}")
+    return record[field]
+
+
+def _texts(record: dict[str, Any], field: str, default: Iterable[str] | None = None) -> tuple[str, ...]:
+    values = _get(record, field, list, None if default is None else list(default))
+    if not all(isinstance(value, str) for value in values):
+        raise FormFault(field, "holds something other than text", "write it as an array of strings")
+    return tuple(values)
+
+
+def _values(field: str, trees: list[Any]) -> tuple[Any, ...]:
+    return tuple(_value(field, tree) for tree in trees)
+
+
+def _value(field: str, tree: Any) -> Any:
+    try:
+        return decode(tree)
+    except CodecError as error:
+        raise FormFault(field, f"cannot be read ({error})", VALUES) from None
+
+
+def _changed(record: Any, default: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(record).items() if value != getattr(default, name)}

@@ -1,0 +1,62 @@
+"""Are cases, limits and checkers read back as they were written, and faults named?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sandbox.forms import FormFault, case_to_json, limits_to_json, read_case, read_limits, read_rule, rule_to_json
+from sandbox.limits import Limits
+from sandbox.spec import AssertCase, CallCase, Case, Checker, Comparison, Rule, StdioCase
+
+WIDE = Comparison(checker=Checker.FLOATS, absolute=1e-3, relative=0.0, ignore_case=True)
+CASES: list[Case] = [
+    StdioCase(stdin="a\n", stdout="b"),
+    StdioCase(stdin="", stdout="b", alternatives=("c", ""), checker=WIDE),
+    CallCase(function="C.f", args=((1, {2}),), kwargs={"k": b"x"}, expected={1: 2.5}),
+    CallCase(function="f", expected=None, alternatives=((1, 2), 3)),
+    AssertCase(code="assert f()", names=("f",), prelude="x = 1"),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case_is_read_back_as_it_was_written(case: Case) -> None:
+    record = json.loads(json.dumps(case_to_json(case)))
+    assert read_case(record) == case
+    del record["kind"]  # its other fields tell the kind
+    assert read_case(record) == case
+
+
+@pytest.mark.parametrize("rule", [*Checker, WIDE, Comparison(checker=Checker.TOKENS, exact_spaces=True)])
+def test_a_checker_is_read_back_as_it_was_written(rule: Rule) -> None:
+    assert read_rule(json.loads(json.dumps(rule_to_json(rule)))) == rule
+
+
+def test_limits_are_read_back_as_they_were_written() -> None:
+    limits = Limits(cpu_seconds=0.5, files=7)
+    assert limits_to_json(limits) == {"cpu_seconds": 0.5, "files": 7}
+    assert read_limits(limits_to_json(limits)) == limits
+
+
+FAULTS: list[tuple[Any, str]] = [
+    (3, "is not an object"),
+    ({"in": 1}, "has none of stdout, function, code"),
+    ({"kind": "stdoi"}, "kind is 'stdoi': did you mean \"stdio\"?"),
+    ({"kind": "call", "stdout": ""}, "stdout is no field of a call case"),
+    ({"stdout": "", "alternatives": [1]}, "alternatives holds something other than text"),
+    ({"stdout": "", "checker": "tokns"}, "checker is 'tokns': did you mean \"tokens\"?"),
+    ({"stdout": "", "checker": {"kind": "floats", "abs": 1}}, "checker has no 'abs'"),
+    ({"stdout": "", "checker": {"kind": "floats", "absolute": -1}}, "checker.absolute is -1"),
+    ({"stdout": "", "checker": {"absolute": 1}}, "checker is None"),
+    ({"function": "f", "expected": 1, "alternatives": [{"a": 1}]}, "alternatives cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("record", "message"), FAULTS)
+def test_a_fault_in_a_case_names_the_field_and_a_remedy(record: Any, message: str) -> None:
+    with pytest.raises(FormFault) as caught:
+        read_case(record)
+    assert message in str(caught.value)
+    assert caught.value.remedy
