@@ -7,6 +7,7 @@ moment and `run(..., resume=True)` goes on so that the metrics are the same as i
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,12 +90,11 @@ def _workbench(config: RunConfig) -> Iterator[Workbench]:
     train, test = _load_all(config.tasks.train), _load_all(config.tasks.test)
     sft = _load_all(config.tasks.sft) if config.tasks.sft else train
     corpus = (f"{task.prompt}\n{task.reference}" for task in [*sft, *train])
-    policy = load_policy(config.policy, seed=config.seed, corpus=corpus)
     accelerator = Accelerator()
-    if (
-        accelerator.device.type == "cpu"
-    ):  # else 3 of 40 processes with two threads differed in the last bits of a gradient
+    if accelerator.device.type == "cpu":  # else some processes with two threads differ in the last bits of a gradient
+        os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # read at the first matrix product; costs nothing measurable
         torch.use_deterministic_algorithms(True)
+    policy = load_policy(config.policy, seed=config.seed, corpus=corpus)
     policy.model.to(accelerator.device)
     with Grader(backend=config.sandbox.backend, workers=config.sandbox.workers) as grader:
         yield Workbench(

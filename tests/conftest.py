@@ -18,6 +18,7 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["OMP_NUM_THREADS"] = "1"  # sums split over threads are not promised to round alike in two processes
 
 settings.register_profile("repository", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.load_profile("repository")

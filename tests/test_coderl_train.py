@@ -114,8 +114,6 @@ import sys
 from coderl.config import load
 from coderl.run_folder import RunFolder
 from coderl.train import run
-import torch
-torch.set_num_threads({threads})
 config = load(sys.argv[1])
 if sys.argv[2] == "new":
     run(config, RunFolder.create(config))
@@ -133,14 +131,13 @@ def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(tm
         settings = config(tmp_path / name, stages=["sft", method, "eval"])
         paths[name] = tmp_path / f"{name}.yaml"
         paths[name].write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    script = SCRIPT.format(threads=torch.get_num_threads())
     # In a process of its own, like the other: what ran before in this one decides where tensors lie, and so how they round.
     subprocess.run(
-        [sys.executable, "-c", script, str(paths["straight"]), "new"], check=True, capture_output=True, timeout=240
+        [sys.executable, "-c", SCRIPT, str(paths["straight"]), "new"], check=True, capture_output=True, timeout=240
     )
     straight = RunFolder.open(tmp_path / "straight" / "tiny")
     path = paths["killed"]
-    process = subprocess.Popen([sys.executable, "-c", script, str(path), "new"], stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(path), "new"], stderr=subprocess.PIPE)
     metrics = tmp_path / "killed" / "tiny" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -150,7 +147,7 @@ def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(tm
     assert process.poll() is None, "the run ended before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    subprocess.run([sys.executable, "-c", script, str(path), "resume"], check=True, capture_output=True, timeout=240)
+    subprocess.run([sys.executable, "-c", SCRIPT, str(path), "resume"], check=True, capture_output=True, timeout=240)
     folder = RunFolder.open(tmp_path / "killed" / "tiny")
     assert lines(folder) == lines(straight)
     stored = [[r.to_json() for r in RolloutStore(f.rollouts_dir).read(f"1_{method}")] for f in (straight, folder)]
