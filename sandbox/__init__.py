@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.errors import SandboxError
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Checker, Comparison, GradeRequest, Program, StdioCase
+from sandbox.spec import AssertCase, Award, CallCase, Checker, Comparison, GradeRequest, Group, Program, StdioCase
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Status, Verdict
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssertCase",
+    "Award",
     "CallCase",
     "CaseResult",
     "Checker",
     "Comparison",
     "GradeRequest",
     "Grader",
+    "Group",
     "Integrity",
     "Isolation",
     "Limits",

@@ -4,7 +4,8 @@ The one grammar of task files, here and in `tasks`. A case is an object: {"stdin
 {"function": .., "args": [..], "kwargs": {..}, "expected": ..} or {"code": .., "names": [..], "prelude": ..}, where
 "kind" (stdio, call, assert) may stand beside; further right answers of the first two are "alternatives": [..]. Values are in
 the tagged JSON of `sandbox.codec`. A checker is its name, or {"kind": "floats", "absolute": 1e-4, ..} with the
-fields of `sandbox.spec.Comparison`. What is written is read back equal.
+fields of `sandbox.spec.Comparison`. A group is {"cases": [0, 1], "points": 30}, with "award" and "stop_early" where they
+differ from all and true. What is written is read back equal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from sandbox.codec import CodecError, decode, encode
 from sandbox.errors import nearest
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Case, Checker, Comparison, Rule, StdioCase
+from sandbox.spec import AssertCase, Award, CallCase, Case, Checker, Comparison, Group, Rule, StdioCase
 
 VALUES = "write values in the tagged JSON of docs/tasks.md"
 
@@ -108,6 +109,32 @@ def read_limits(record: Any) -> Limits:
         return Limits(**record)
     except (TypeError, ValueError) as error:
         raise FormFault("limits", str(error), "give finite numbers above 0") from None
+
+
+def group_to_json(group: Group) -> dict[str, Any]:
+    record = {"cases": list(group.cases), "points": group.points}
+    return {**record, **_changed(group, Group(cases=group.cases, points=group.points))}
+
+
+def read_group(record: Any) -> Group:
+    """A group of cases that earn points. Raises FormFault."""
+    if not isinstance(record, dict):
+        raise FormFault("", "is not an object", "write each group as an object")
+    valid = [field.name for field in fields(Group)]
+    for unknown in (key for key in record if key not in valid):
+        raise FormFault(unknown, "is no field of a group", nearest(unknown, valid))
+    cases, points = _get(record, "cases", list), record.get("points")
+    if not all(type(i) is int for i in cases):
+        raise FormFault("cases", "holds something other than whole numbers", "give the places of cases, from 0")
+    if not isinstance(points, int | float) or isinstance(points, bool):
+        raise FormFault("points", f"is {points!r}", "give a number")
+    award = _get(record, "award", str, Award.ALL.value)
+    if award not in set(Award):
+        raise FormFault("award", f"is {award!r}", nearest(award, Award))
+    stop = record.get("stop_early", True)
+    if type(stop) is not bool:
+        raise FormFault("stop_early", f"is {stop!r}", "give true or false")
+    return Group(cases=tuple(cases), points=points, award=Award(award), stop_early=stop)
 
 
 def _stdio(record: dict[str, Any]) -> Case:

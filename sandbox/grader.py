@@ -7,9 +7,6 @@ A `Grader` keeps warm slots in worker threads; it is made to stay open for a who
 independent: order, batch and number of workers change no verdict. Promised: expected values stay in this process
 (stdio, call) or in the referee's jail (assert); an infrastructure failure is retried on fresh slots and then IE, never
 a failed case; a result near a time limit is run again while nothing else runs here.
-
-Time limits: the first run of a case gets a quarter more cpu than its limit. One that needs all of that is TLE for good;
-one that ends within 20 % of a limit, or met the wall limit, is decided by a second run, alone, under the limit itself.
 """
 
 from __future__ import annotations
@@ -20,17 +17,14 @@ import queue
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 
-from sandbox.backend import Backend, SandboxUnavailable, open_backend
-from sandbox.execute import Executor, Lost, Trial
-from sandbox.intake import request_fault, source_fault
-from sandbox.judge import bare
-from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, StdioCase
-from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict, worst
-
-SLACK = 1.25  # of the cpu limit, in a first run
+from sandbox.backend import Backend, open_backend
+from sandbox.execute import Executor
+from sandbox.grading import Quiet, grade_one, whole
+from sandbox.spec import GradeRequest
+from sandbox.verdict import Outcome, Verdict
 
 
 class Grader:
@@ -109,7 +103,7 @@ class _Pool:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._quiet = _Quiet()
+        self._quiet = Quiet()
         self._num_waiting = 0
         self.closed = False
 
@@ -151,7 +145,7 @@ class _Pool:
             while (item := self._work.get()) is not None:
                 index, request, done, dropped = item
                 if self.closed or dropped.is_set():
-                    verdict = _whole(request, Outcome.IE, "dropped before it began", self._backend.isolation)
+                    verdict = whole(request, Outcome.IE, "dropped before it began", self._backend.isolation)
                 else:
                     verdict = grade_one(executor, request, self._quiet, self._retries, self._backend.isolation)
                 with self._lock:
@@ -159,138 +153,3 @@ class _Pool:
                 done.put((index, verdict))
         finally:
             executor.close()
-
-
-class _Quiet:
-    """Many may run at once, or one alone; who wants to be alone goes first."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._running = self._wanted = 0
-        self._alone = False
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        with self._condition:
-            self._condition.wait_for(lambda: not self._wanted and not self._alone)
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._running -= 1
-                self._condition.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with self._condition:
-            self._wanted += 1
-            self._condition.wait_for(lambda: not self._running and not self._alone)
-            self._wanted -= 1
-            self._alone = True
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._alone = False
-                self._condition.notify_all()
-
-
-def grade_one(executor: Executor, request: GradeRequest, quiet: _Quiet, retries: int, isolation: Isolation) -> Verdict:
-    """The verdict on one request; never raises for what a program does or what breaks beneath it."""
-    source, fault = source_fault(request.program.source)
-    task_fault = request_fault(request)
-    if task_fault:
-        return _whole(request, Outcome.JE, task_fault, isolation)
-    if fault:
-        return _whole(request, Outcome.CE, fault, isolation)
-    cause = ""
-    for attempt in range(1, retries + 2):
-        try:
-            results = _Grading(executor, request, source, quiet).results()
-            return _verdict(request, results, executor.isolation, attempt)
-        except (Lost, SandboxUnavailable, OSError) as error:
-            cause = f"{type(error).__name__}: {error}"
-            with suppress(OSError, SandboxUnavailable):
-                executor.renew()
-        except Exception as error:  # a fault of ours must not end the worker; it is no verdict on the program either
-            cause = f"the judge failed with {type(error).__name__}: {error}"
-            with suppress(OSError, SandboxUnavailable):
-                executor.renew()
-    return _whole(request, Outcome.IE, cause, isolation, attempts=retries + 1)
-
-
-class _Grading:
-    """One attempt at one request."""
-
-    def __init__(self, executor: Executor, request: GradeRequest, source: bytes, quiet: _Quiet):
-        self._executor, self._request, self._source, self._quiet = executor, request, source, quiet
-
-    def results(self) -> list[CaseResult]:
-        cases = self._request.cases
-        found: list[CaseResult] = []
-        while len(found) < len(cases):
-            start = len(found)
-            with self._quiet.shared():
-                trials = self._run(_same_kind(cases[start:]), SLACK)
-            for offset, trial in enumerate(trials):
-                found.append(self._settle(cases[start + offset], trial))
-                if found[-1].outcome is Outcome.CE:
-                    return [found[-1]] * len(cases)
-                if self._request.stop_early and found[-1].outcome is not Outcome.AC:
-                    return found + [bare(Outcome.SKIP)] * (len(cases) - len(found))
-        return found
-
-    def _settle(self, case: Case, trial: Trial) -> CaseResult:
-        if not trial.near:
-            return trial.result
-        with self._quiet.alone():
-            return self._run([case], 1.0)[0].result
-
-    def _run(self, cases: Sequence[Case], slack: float) -> list[Trial]:
-        """The results of the first of `cases`, which are of one kind: at least one."""
-        request, executor, source = self._request, self._executor, self._source
-        if calls := [case for case in cases if isinstance(case, CallCase)]:
-            rule = request.checker or Checker.EQUAL
-            return executor.calls(source, calls, request.limits, rule, slack, stop_early=request.stop_early)
-        if asserts := [case for case in cases if isinstance(case, AssertCase)]:
-            return executor.asserts(source, asserts, request.limits, slack, stop_early=request.stop_early)
-        (stdio,) = (case for case in cases[:1] if isinstance(case, StdioCase))
-        checker = stdio.checker or request.checker or Checker.LINES
-        return [executor.stdio(source, stdio, request.limits, checker, slack)]
-
-
-def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:
-    count = next((i for i, case in enumerate(cases) if type(case) is not type(cases[0])), len(cases))
-    return cases[:count]
-
-
-def _integrity(request: GradeRequest) -> Integrity:
-    proxied = any(isinstance(case, AssertCase) for case in request.cases)
-    return Integrity.PROXIED if proxied else Integrity.SEPARATED
-
-
-def _verdict(request: GradeRequest, results: list[CaseResult], isolation: Isolation, attempts: int) -> Verdict:
-    outcome = worst(case.outcome for case in results)
-    first = next((case for case in results if case.outcome is outcome), results[0])
-    return Verdict(
-        outcome=outcome,
-        cases=tuple(results),
-        integrity=_integrity(request),
-        isolation=isolation,
-        detail=first.detail,
-        attempts=attempts,
-    )
-
-
-def _whole(request: GradeRequest, outcome: Outcome, detail: str, isolation: Isolation, attempts: int = 1) -> Verdict:
-    """A verdict that no case had a part in."""
-    case = bare(outcome, detail)
-    return Verdict(
-        outcome=outcome,
-        cases=(case,) * len(request.cases),
-        integrity=_integrity(request),
-        isolation=isolation,
-        detail=case.detail,
-        attempts=attempts,
-    )

@@ -5,8 +5,10 @@ A program that cannot be one (CE), and a task that cannot be judged (JE). Pure; 
 
 from __future__ import annotations
 
+import math
+
 from sandbox.codec import CodecError, encode
-from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, StdioCase
+from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Group, StdioCase
 
 MAX_SOURCE_BYTES = 1 << 20
 
@@ -39,6 +41,19 @@ def request_fault(request: GradeRequest) -> str:
             fault = str(error)
         if fault:
             return f"case {number}: {fault}"
+    faults = (
+        f"group {i}: {fault}" for i, group in enumerate(request.groups) if (fault := _group_fault(group, request))
+    )
+    return next(faults, "")
+
+
+def _group_fault(group: Group, request: GradeRequest) -> str:
+    if not group.cases:
+        return "no cases: it could not be earned"
+    if any(not 0 <= i < len(request.cases) for i in group.cases):
+        return f"cases {group.cases}: give places from 0 to {len(request.cases) - 1}"
+    if not 0 <= group.points < math.inf:
+        return f"{group.points} points: give a finite number, 0 or more"
     return ""
 
 

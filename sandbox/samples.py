@@ -2,7 +2,8 @@
 
 Tasks, one JSON object a line (.gz is fine), in one of two forms:
 
-- ours: {"id": .., "cases": [..], "limits": {..}, "checker": ..}, the last two optional, in the grammar of `sandbox.forms`.
+- ours: {"id": .., "cases": [..], "groups": [..], "limits": {..}, "checker": ..}, the last three optional, in the grammar of
+  `sandbox.forms`.
 - HumanEval's: {"task_id": .., "prompt": .., "entry_point": .., "test": ..}.
 
 Samples, one a line: {"task_id": .., "completion": ..}, where a HumanEval prompt goes before the completion, or
@@ -22,12 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sandbox.errors import BadInput
-from sandbox.forms import FormFault, read_case, read_limits, read_rule
+from sandbox.forms import FormFault, read_case, read_group, read_limits, read_rule
 from sandbox.lift import humaneval
 from sandbox.limits import Limits
-from sandbox.spec import Case, GradeRequest, Program, Rule
+from sandbox.spec import Case, GradeRequest, Group, Program, Rule
 
-_OURS = {"id", "cases", "limits", "checker"}
+_OURS = {"id", "cases", "groups", "limits", "checker"}
 T = TypeVar("T")
 
 
@@ -39,6 +40,7 @@ class FileTask:
     cases: tuple[Case, ...]
     limits: Limits = Limits()
     checker: Rule | None = None
+    groups: tuple[Group, ...] = ()
     prompt: str = ""
 
 
@@ -76,7 +78,11 @@ def read_samples(path: Path, tasks: dict[str, FileTask]) -> list[FileSample]:
         whole = "solution" in row
         source = _get(where, row, "solution", str) if whole else task.prompt + _get(where, row, "completion", str)
         request = GradeRequest(
-            program=Program(source=source), cases=task.cases, limits=task.limits, checker=task.checker
+            program=Program(source=source),
+            cases=task.cases,
+            limits=task.limits,
+            checker=task.checker,
+            groups=task.groups,
         )
         samples.append(FileSample(task_id=task_id, request=request))
     if not samples:
@@ -159,8 +165,10 @@ def _ours(where: str, row: dict[str, Any]) -> FileTask:
     if not cases:
         raise BadInput(f"{where}: cases is empty: a program cannot pass nothing")
     checker = row.get("checker")
+    groups = _get(where, row, "groups", list, [])
     return FileTask(
         id=_get(where, row, "id", str),
+        groups=tuple(_read(f"{where}: groups[{i}]", read_group, group) for i, group in enumerate(groups)),
         cases=tuple(_read(f"{where}: cases[{i}]", read_case, case) for i, case in enumerate(cases)),
         limits=_read(where, read_limits, row.get("limits", {})),
         checker=None if checker is None else _read(where, read_rule, checker),

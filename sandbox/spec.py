@@ -107,12 +107,34 @@ class AssertCase:
 Case = StdioCase | CallCase | AssertCase
 
 
+class Award(StrEnum):
+    """How the cases of a group earn its points. An accepted case earns a share of 1, a partly accepted one what it got."""
+
+    ALL = "all"  # all points if every case is accepted, else none
+    MIN = "min"  # the points times the smallest share
+    SUM = "sum"  # the points times the mean share: each case has an equal part of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Cases that earn points together, e.g. Group(cases=(0, 1, 2), points=30). `cases` are places in the request's.
+
+    With `stop_early` what cannot change its points any more is SKIP. A case may be in several groups.
+    """
+
+    cases: tuple[int, ...]
+    points: float
+    award: Award = Award.ALL
+    stop_early: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradeRequest:
     """One unit of work for a grader: a program, its cases, and the rules.
 
     `checker` None means LINES for stdio and EQUAL for values. With `stop_early` the cases after the first that is not
-    accepted are SKIP.
+    accepted are SKIP. With `groups` the verdict has points, and is PA where some but not all are earned; a case in no group
+    earns none.
     """
 
     program: Program
@@ -120,3 +142,4 @@ class GradeRequest:
     limits: Limits = Limits()
     checker: Rule | None = None
     stop_early: bool = False
+    groups: tuple[Group, ...] = ()

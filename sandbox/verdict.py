@@ -29,7 +29,7 @@ class Outcome(StrEnum):
     WTLE = "WTLE"  # wall time limit (slept or blocked)
     RE = "RE"  # runtime error: exit code, signal, exception, no or bad result
     WA = "WA"  # wrong answer
-    PA = "PA"  # partly accepted
+    PA = "PA"  # partly accepted: some of the points, not all
     AC = "AC"  # accepted
     SKIP = "SKIP"  # not run, because an earlier test decided
 
@@ -83,6 +83,7 @@ class CaseResult:
     output_head: str = ""  # first 2 kB of stdout, or of the returned value; control characters escaped
     output_digest: str = ""  # sha256 of all output kept
     output_truncated: bool = False
+    share: float | None = None  # of the case's points, where its checker gave one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,8 @@ class Verdict:
     isolation: Isolation
     detail: str = ""
     attempts: int = 1
+    points: float | None = None  # where the request has groups, and the verdict is PASS or FAIL
+    max_points: float | None = None
     schema: int = field(default=SCHEMA)
 
     @property

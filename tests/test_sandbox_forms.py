@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 
-from sandbox.forms import FormFault, case_to_json, limits_to_json, read_case, read_limits, read_rule, rule_to_json
+from sandbox.forms import (
+    FormFault,
+    case_to_json,
+    group_to_json,
+    limits_to_json,
+    read_case,
+    read_group,
+    read_limits,
+    read_rule,
+    rule_to_json,
+)
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Case, Checker, Comparison, Rule, StdioCase
+from sandbox.spec import AssertCase, Award, CallCase, Case, Checker, Comparison, Group, Rule, StdioCase
 
 WIDE = Comparison(checker=Checker.FLOATS, absolute=1e-3, relative=0.0, ignore_case=True)
 CASES: list[Case] = [
@@ -32,6 +42,32 @@ def test_a_case_is_read_back_as_it_was_written(case: Case) -> None:
 @pytest.mark.parametrize("rule", [*Checker, WIDE, Comparison(checker=Checker.TOKENS, exact_spaces=True)])
 def test_a_checker_is_read_back_as_it_was_written(rule: Rule) -> None:
     assert read_rule(json.loads(json.dumps(rule_to_json(rule)))) == rule
+
+
+@pytest.mark.parametrize(
+    "group", [Group(cases=(0, 2), points=30), Group(cases=(1,), points=2.5, award=Award.SUM, stop_early=False)]
+)
+def test_a_group_is_read_back_as_it_was_written(group: Group) -> None:
+    assert read_group(json.loads(json.dumps(group_to_json(group)))) == group
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        ([], ""),
+        ({"points": 1}, "cases"),
+        ({"cases": ["a"], "points": 1}, "cases"),
+        ({"cases": [0]}, "points"),
+        ({"cases": [0], "points": True}, "points"),
+        ({"cases": [0], "points": 1, "award": "any"}, "award"),
+        ({"cases": [0], "points": 1, "stop": False}, "stop"),
+        ({"cases": [0], "points": 1, "stop_early": 1}, "stop_early"),
+    ],
+)
+def test_a_fault_in_a_group_names_the_field(record: Any, field: str) -> None:
+    with pytest.raises(FormFault) as caught:
+        read_group(record)
+    assert caught.value.field == field
 
 
 def test_limits_are_read_back_as_they_were_written() -> None:

@@ -1,0 +1,175 @@
+"""What does one attempt after another at one request come to?
+
+Time limits: the first run of a case gets a quarter more cpu than its limit. One that needs all of that is TLE for good;
+one that ends within 20 % of a limit, or met the wall limit, is decided by a second run, alone, under the limit itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from math import fsum
+
+from sandbox.backend import SandboxUnavailable
+from sandbox.execute import Executor, Lost, Trial
+from sandbox.intake import request_fault, source_fault
+from sandbox.judge import bare
+from sandbox.points import UNSCORABLE, is_lost, outcome_and_points
+from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, StdioCase
+from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict
+
+SLACK = 1.25  # of the cpu limit, in a first run
+
+
+class Quiet:
+    """Many may run at once, or one alone; who wants to be alone goes first."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._running = self._wanted = 0
+        self._alone = False
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: not self._wanted and not self._alone)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._running -= 1
+                self._condition.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._condition:
+            self._wanted += 1
+            self._condition.wait_for(lambda: not self._running and not self._alone)
+            self._wanted -= 1
+            self._alone = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._alone = False
+                self._condition.notify_all()
+
+
+def grade_one(executor: Executor, request: GradeRequest, quiet: Quiet, retries: int, isolation: Isolation) -> Verdict:
+    """The verdict on one request; never raises for what a program does or what breaks beneath it."""
+    source, fault = source_fault(request.program.source)
+    task_fault = request_fault(request)
+    if task_fault:
+        return whole(request, Outcome.JE, task_fault, isolation)
+    if fault:
+        return whole(request, Outcome.CE, fault, isolation)
+    cause = ""
+    for attempt in range(1, retries + 2):
+        try:
+            results = _Grading(executor, request, source, quiet).results()
+            return _verdict(request, results, executor.isolation, attempt)
+        except (Lost, SandboxUnavailable, OSError) as error:
+            cause = f"{type(error).__name__}: {error}"
+            with suppress(OSError, SandboxUnavailable):
+                executor.renew()
+        except Exception as error:  # a fault of ours must not end the worker; it is no verdict on the program either
+            cause = f"the judge failed with {type(error).__name__}: {error}"
+            with suppress(OSError, SandboxUnavailable):
+                executor.renew()
+    return whole(request, Outcome.IE, cause, isolation, attempts=retries + 1)
+
+
+class _Grading:
+    """One attempt at one request."""
+
+    def __init__(self, executor: Executor, request: GradeRequest, source: bytes, quiet: Quiet):
+        self._executor, self._request, self._source, self._quiet = executor, request, source, quiet
+
+    def results(self) -> list[CaseResult]:
+        cases = self._request.cases
+        found: list[CaseResult] = []
+        while len(found) < len(cases):
+            start = len(found)
+            batch = self._next_batch(found)
+            if not batch:
+                found.append(bare(Outcome.SKIP))
+                continue
+            with self._quiet.shared():
+                trials = self._run(batch, SLACK)
+            for offset, trial in enumerate(trials):
+                found.append(self._settle(cases[start + offset], trial))
+                if found[-1].outcome is Outcome.CE:
+                    return [found[-1]] * len(cases)
+                if self._request.stop_early and found[-1].outcome is not Outcome.AC:
+                    return found + [bare(Outcome.SKIP)] * (len(cases) - len(found))
+        return found
+
+    def _next_batch(self, found: list[CaseResult]) -> Sequence[Case]:
+        """The cases to run next, of one kind; none if the next one can change no points any more."""
+        start, groups = len(found), self._request.groups
+        batch = _same_kind(self._request.cases[start:])
+        count = itertools.takewhile(lambda i: not is_lost(start + i, groups, found), range(len(batch)))
+        return batch[: len(list(count))] if groups else batch
+
+    def _settle(self, case: Case, trial: Trial) -> CaseResult:
+        if not trial.near:
+            return trial.result
+        with self._quiet.alone():
+            return self._run([case], 1.0)[0].result
+
+    def _run(self, cases: Sequence[Case], slack: float) -> list[Trial]:
+        """The results of the first of `cases`, which are of one kind: at least one."""
+        request, executor, source = self._request, self._executor, self._source
+        stop = request.stop_early or any(group.stop_early for group in request.groups)
+        if calls := [case for case in cases if isinstance(case, CallCase)]:
+            rule = request.checker or Checker.EQUAL
+            return executor.calls(source, calls, request.limits, rule, slack, stop_early=stop)
+        if asserts := [case for case in cases if isinstance(case, AssertCase)]:
+            return executor.asserts(source, asserts, request.limits, slack, stop_early=stop)
+        (stdio,) = (case for case in cases[:1] if isinstance(case, StdioCase))
+        checker = stdio.checker or request.checker or Checker.LINES
+        return [executor.stdio(source, stdio, request.limits, checker, slack)]
+
+
+def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:
+    count = next((i for i, case in enumerate(cases) if type(case) is not type(cases[0])), len(cases))
+    return cases[:count]
+
+
+def _integrity(request: GradeRequest) -> Integrity:
+    proxied = any(isinstance(case, AssertCase) for case in request.cases)
+    return Integrity.PROXIED if proxied else Integrity.SEPARATED
+
+
+def _verdict(request: GradeRequest, results: list[CaseResult], isolation: Isolation, attempts: int) -> Verdict:
+    outcome, points = outcome_and_points(request.groups, results)
+    first = next((case for case in results if case.outcome is outcome), results[0])
+    return Verdict(
+        outcome=outcome,
+        cases=tuple(results),
+        integrity=_integrity(request),
+        isolation=isolation,
+        detail=first.detail,
+        attempts=attempts,
+        points=points,
+        max_points=None if points is None else fsum(group.points for group in request.groups),
+    )
+
+
+def whole(request: GradeRequest, outcome: Outcome, detail: str, isolation: Isolation, attempts: int = 1) -> Verdict:
+    """A verdict that no case had a part in."""
+    case = bare(outcome, detail)
+    points = 0.0 if request.groups and outcome not in UNSCORABLE else None
+    return Verdict(
+        outcome=outcome,
+        cases=(case,) * len(request.cases),
+        integrity=_integrity(request),
+        isolation=isolation,
+        detail=case.detail,
+        attempts=attempts,
+        points=points,
+        max_points=None if points is None else fsum(group.points for group in request.groups),
+    )
