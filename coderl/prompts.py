@@ -12,7 +12,7 @@ from typing import Any
 
 from coderl.config import PromptConfig
 from coderl.errors import ConfigError
-from sandbox.spec import AssertCase, CallCase, StdioCase
+from sandbox.spec import CallCase, Case, StdioCase
 from tasks.task import Style, Task
 
 
@@ -24,7 +24,7 @@ class Prompt:
     response_prefix: str
 
 
-def show_case(case: CallCase | StdioCase | AssertCase) -> str:
+def show_case(case: Case) -> str:
     """One visible case as a person would write it."""
     if isinstance(case, CallCase):
         arguments = [repr(a) for a in case.args] + [f"{k}={v!r}" for k, v in case.kwargs.items()]

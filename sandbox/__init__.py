@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.errors import SandboxError
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, Award, CallCase, Checker, Comparison, GradeRequest, Group, Program, StdioCase
+from sandbox.spec import (
+    AssertCase,
+    Award,
+    CallCase,
+    Checker,
+    Comparison,
+    Framework,
+    GradeRequest,
+    Group,
+    Program,
+    StdioCase,
+    SuiteCase,
+)
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Status, Verdict
 
 if TYPE_CHECKING:
@@ -29,6 +41,7 @@ __all__ = [
     "CaseResult",
     "Checker",
     "Comparison",
+    "Framework",
     "GradeRequest",
     "Grader",
     "Group",
@@ -41,6 +54,7 @@ __all__ = [
     "SandboxUnavailable",
     "Status",
     "StdioCase",
+    "SuiteCase",
     "Verdict",
 ]
 

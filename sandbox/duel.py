@@ -15,8 +15,9 @@ from typing import Any
 
 from sandbox.codec import CodecError, frame, loads
 from sandbox.judge import player_message
+from sandbox.lift import suite_names
 from sandbox.limits import MEBIBYTE, Limits
-from sandbox.spec import AssertCase
+from sandbox.spec import AssertCase, SuiteCase
 from sandbox.verdict import Outcome
 from sandbox.wire import Wire, pump
 
@@ -48,14 +49,14 @@ class Duel:
         self.player_seconds = self._referee_seconds = 0.0
         self._num_bytes = self._num_messages = 0
 
-    def play(self, case: AssertCase) -> Ending:
+    def play(self, case: AssertCase | SuiteCase) -> Ending:
         self._num_bytes = self._num_messages = 0
+        test = _test(case)
         try:
-            answer = self._ask({"op": "names", "names": list(case.names)})
+            answer = self._ask({"op": "names", "names": test["names"]})
             if type(answer.get("ok")) is not dict or set(answer["ok"]) != {"d"}:
                 raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: no list of names")
-            tests = {"code": case.code, "prelude": case.prelude, "names": list(case.names), "bound": answer["ok"]}
-            self._referee.send(frame(tests))
+            self._referee.send(frame({**test, "bound": answer["ok"]}))
             while True:
                 message = self._hear_referee()
                 if "end" in message:
@@ -71,7 +72,7 @@ class Duel:
         if kind == "passed":
             return Ending()
         if kind == "failed":
-            return Ending(flags=(Outcome.WA,), detail="an assertion failed")
+            return Ending(flags=(Outcome.WA,), detail=detail or "an assertion failed")
         if kind == "broken":
             return Ending(flags=(Outcome.JE,), detail=f"the test is faulty: {detail}", alive=False)
         if kind == "raised" and detail.startswith("MemoryError"):
@@ -127,6 +128,14 @@ class Duel:
 
     def _wait(self, until: Callable[[], bool], deadline: float) -> bool:
         return pump([self._player, self._referee], until, deadline)
+
+
+def _test(case: AssertCase | SuiteCase) -> dict[str, Any]:
+    """What the referee is told of a case."""
+    if isinstance(case, AssertCase):
+        return {"code": case.code, "prelude": case.prelude, "names": list(case.names)}
+    names = suite_names(case.code, case.module)
+    return {"suite": case.framework.value, "code": case.code, "module": case.module, "names": list(names)}
 
 
 class _Over(Exception):

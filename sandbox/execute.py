@@ -19,8 +19,9 @@ from sandbox.checkers import text_matches, values_match
 from sandbox.codec import CodecError, decode, encode, frame, loads
 from sandbox.duel import REFEREE, Duel, Ending
 from sandbox.judge import HARD, NEAR, Seen, crash_detail, explain, is_near, limit_flags, result, script_flags
+from sandbox.library import pytest_archive
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Rule, StdioCase
+from sandbox.spec import AssertCase, CallCase, Framework, Rule, StdioCase, SuiteCase
 from sandbox.verdict import CaseResult, Isolation, Outcome
 from sandbox.wire import Wire, pump
 
@@ -97,18 +98,20 @@ class Executor:
     def asserts(
         self,
         source: bytes,
-        cases: Sequence[AssertCase],
+        cases: Sequence[AssertCase | SuiteCase],
         limits: Limits,
         slack: float = 1.0,
         *,
         stop_early: bool = False,
     ) -> list[Trial]:
-        """The results of the first few cases, at least one."""
+        """The results of the first few cases, at least one. They are of one kind."""
+        pytest = any(isinstance(case, SuiteCase) and case.framework is Framework.PYTEST for case in cases)
+        library = pytest_archive() if pytest else b""
         longer = replace(_widen(limits, slack), wall_seconds=limits.wall_seconds + REFEREE.wall_seconds)
         player = self._start("candidate", "player", source, longer)
         try:
             patient = replace(REFEREE, wall_seconds=longer.wall_seconds)
-            referee = self._start("referee", "referee", b"", patient, discard=True)
+            referee = self._start("referee", "referee", library, patient, discard=True)
         except BaseException:
             player.finish(kill=True)
             raise

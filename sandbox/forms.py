@@ -1,9 +1,13 @@
 """How are cases, limits and checkers written as JSON, and read back?
 
-The one grammar of task files, here and in `tasks`. A case is an object: {"stdin": .., "stdout": ..},
-{"function": .., "args": [..], "kwargs": {..}, "expected": ..} or {"code": .., "names": [..], "prelude": ..}, where
-"kind" (stdio, call, assert) may stand beside; further right answers of the first two are "alternatives": [..]. Values are in
-the tagged JSON of `sandbox.codec`. A checker is its name, or {"kind": "floats", "absolute": 1e-4, ..} with the
+The one grammar of task files, here and in `tasks`. A case is an object, of one of these kinds; "kind" may stand beside:
+
+- stdio: {"stdin": .., "stdout": .., "alternatives": [..], "checker": ..}
+- call: {"function": .., "args": [..], "kwargs": {..}, "expected": .., "alternatives": [..]}
+- assert: {"code": .., "names": [..], "prelude": ..}
+- suite: {"suite": the text of a test file, "framework": "unittest" or "pytest", "module": what it imports}
+
+Values are in the tagged JSON of `sandbox.codec`. A checker is its name, or {"kind": "floats", "absolute": 1e-4, ..} with the
 fields of `sandbox.spec.Comparison`. A group is {"cases": [0, 1], "points": 30}, with "award" and "stop_early" where they
 differ from all and true. What is written is read back equal.
 """
@@ -17,7 +21,19 @@ from typing import Any
 from sandbox.codec import CodecError, decode, encode
 from sandbox.errors import nearest
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, Award, CallCase, Case, Checker, Comparison, Group, Rule, StdioCase
+from sandbox.spec import (
+    AssertCase,
+    Award,
+    CallCase,
+    Case,
+    Checker,
+    Comparison,
+    Framework,
+    Group,
+    Rule,
+    StdioCase,
+    SuiteCase,
+)
 
 VALUES = "write values in the tagged JSON of docs/tasks.md"
 
@@ -33,6 +49,8 @@ class FormFault(ValueError):
 def case_to_json(case: Case) -> dict[str, Any]:
     if isinstance(case, AssertCase):
         return {"kind": "assert", "code": case.code, "names": list(case.names), "prelude": case.prelude}
+    if isinstance(case, SuiteCase):
+        return {"kind": "suite", "suite": case.code, "framework": case.framework.value, "module": case.module}
     if isinstance(case, StdioCase):
         record: dict[str, Any] = {"kind": "stdio", "stdin": case.stdin, "stdout": case.stdout}
         if case.alternatives:
@@ -163,6 +181,14 @@ def _assert(record: dict[str, Any]) -> Case:
     return AssertCase(code=_get(record, "code", str), names=names, prelude=_get(record, "prelude", str, ""))
 
 
+def _suite(record: dict[str, Any]) -> Case:
+    framework = _get(record, "framework", str, Framework.UNITTEST.value)
+    if framework not in set(Framework):
+        raise FormFault("framework", f"is {framework!r}", nearest(framework, Framework))
+    module = _get(record, "module", str, "solution")
+    return SuiteCase(code=_get(record, "suite", str), framework=Framework(framework), module=module)
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     mark: str  # the field that only this kind has
@@ -174,6 +200,7 @@ _FORMS = {
     "stdio": _Form("stdout", frozenset({"kind", "stdin", "stdout", "alternatives", "checker"}), _stdio),
     "call": _Form("function", frozenset({"kind", "function", "args", "kwargs", "expected", "alternatives"}), _call),
     "assert": _Form("code", frozenset({"kind", "code", "names", "prelude"}), _assert),
+    "suite": _Form("suite", frozenset({"kind", "suite", "framework", "module"}), _suite),
 }
 _NAMES: dict[type, str] = {str: "a string", list: "an array", dict: "an object"}
 

@@ -17,7 +17,7 @@ from sandbox.execute import Executor, Lost, Trial
 from sandbox.intake import request_fault, source_fault
 from sandbox.judge import bare
 from sandbox.points import UNSCORABLE, is_lost, outcome_and_points
-from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, StdioCase
+from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, StdioCase, SuiteCase
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict
 
 SLACK = 1.25  # of the cpu limit, in a first run
@@ -127,7 +127,7 @@ class _Grading:
         if calls := [case for case in cases if isinstance(case, CallCase)]:
             rule = request.checker or Checker.EQUAL
             return executor.calls(source, calls, request.limits, rule, slack, stop_early=stop)
-        if asserts := [case for case in cases if isinstance(case, AssertCase)]:
+        if asserts := [case for case in cases if isinstance(case, AssertCase | SuiteCase)]:
             return executor.asserts(source, asserts, request.limits, slack, stop_early=stop)
         (stdio,) = (case for case in cases[:1] if isinstance(case, StdioCase))
         checker = stdio.checker or request.checker or Checker.LINES
@@ -140,7 +140,7 @@ def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:
 
 
 def _integrity(request: GradeRequest) -> Integrity:
-    proxied = any(isinstance(case, AssertCase) for case in request.cases)
+    proxied = any(isinstance(case, AssertCase | SuiteCase) for case in request.cases)
     return Integrity.PROXIED if proxied else Integrity.SEPARATED
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 from sandbox.codec import CodecError, encode
-from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Group, StdioCase
+from sandbox.lift import suite_names
+from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Group, StdioCase, SuiteCase
 
 MAX_SOURCE_BYTES = 1 << 20
 
@@ -73,6 +74,14 @@ def _case_fault(case: Case) -> str:
             return "an assert case without code"
         if not case.names:
             return "an assert case that names nothing of the program"
+    elif isinstance(case, SuiteCase):
+        case.code.encode()
+        try:
+            names = suite_names(case.code, case.module)
+        except (SyntaxError, ValueError) as error:
+            return f"the suite does not compile: {error}"
+        if not names:
+            return f"the suite takes nothing from the module {case.module!r}: import that"
     else:
         return f"a {type(case).__name__} is no case"
     return ""

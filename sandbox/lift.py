@@ -57,6 +57,28 @@ def mbpp(
     return tuple(cases)
 
 
+def suite_names(code: str, module: str) -> tuple[str, ...]:
+    """What a test file takes from the program it imports as `module`, sorted. Raises SyntaxError.
+
+    >>> suite_names("import solution as s\\nfrom solution import f\\nassert f() == s.g()", "solution")
+    ('f', 'g')
+    """
+    tree = _tree(code)
+    aliases: set[str] = set()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases.update(alias.asname or alias.name for alias in node.names if alias.name == module)
+        elif isinstance(node, ast.ImportFrom) and node.module == module and not node.level:
+            found.update(alias.name for alias in node.names if alias.name != "*")
+            if any(alias.name == "*" for alias in node.names):
+                found.update(free_names(code))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
+            found.add(node.attr)
+    return tuple(sorted(found))
+
+
 def free_names(code: str, defined: Collection[str] = ()) -> tuple[str, ...]:
     """The names that `code` reads and does not bind, sorted; of builtins only those in `defined`."""
     read: set[str] = set()

@@ -14,21 +14,24 @@ from __future__ import annotations
 import socket
 import sys
 import types
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
 from itertools import islice
 from typing import Any
 
 from sandbox.codec import CodecError, decode, encode
 from sandbox.guest import Channel, describe, leave
 from sandbox.player import NAMES, TYPES, exception, fault
+from sandbox.suite import install_library, run_suite
 
 MAX_ITEMS = 1_000_000  # of an iterator given as an argument, which travels as a list
 _LISTS = (Iterator, range, KeysView, ValuesView, ItemsView)
 
 
 def referee(source: bytes, control: socket.socket) -> None:
-    """Run one test after another; `source` is empty."""
+    """Run one test after another; `source` is an archive of packages that they need, or empty."""
     channel = Channel(control)
+    if source:
+        install_library(source)
     while (message := channel.receive()) is not None:
         channel.send(Bench(channel).run(message))
     leave()
@@ -50,6 +53,10 @@ class Bench:
 
     def run(self, message: Any) -> dict[str, str]:
         """How the test ended: passed, failed, raised (by the candidate), misfit (its answer), undefined or broken."""
+        if "suite" in message:
+            bound = decode(message["bound"], self._resolve)
+            self._heard = any(type(value) is not Handle for value in bound.values())
+            return run_suite(message, bound, self._blame)
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
         names: list[str] = message["names"]
@@ -66,7 +73,7 @@ class Bench:
         except SystemExit as stop:  # unittest.main() ends so
             return end("failed") if stop.code else end("passed")
         except BaseException as error:
-            return self._blame(error, [name for name in names if name not in bound])
+            return self._blame(error, missing=[name for name in names if name not in bound])
         return end("passed")
 
     def request(self, message: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
@@ -102,10 +109,13 @@ class Bench:
         except Exception as error:
             return {"raise": fault(error)}
 
-    def _blame(self, error: BaseException, missing: list[str]) -> dict[str, str]:
+    def _blame(
+        self, error: BaseException, failures: tuple[type[BaseException], ...] = (), missing: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """How a test ended that ended so; `failures` are failed assertions by other names."""
         if any(error is raised for raised in self._raised):
             return end("raised", describe(error))
-        if isinstance(error, AssertionError):
+        if isinstance(error, (AssertionError, *failures)):
             return end("failed")
         if isinstance(error, NameError) and error.name in missing:
             return end("undefined", str(error.name))

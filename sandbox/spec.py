@@ -104,7 +104,27 @@ class AssertCase:
     prelude: str = ""
 
 
-Case = StdioCase | CallCase | AssertCase
+class Framework(StrEnum):
+    """What runs the tests of a suite."""
+
+    UNITTEST = "unittest"
+    PYTEST = "pytest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteCase:
+    """Run the trusted test file `code`, which imports the program as `module`; it passes if every test ran and passed.
+
+    The file runs in the referee jail, as an assert case does: it sees plain values and handles. It must import the module by
+    a statement (`from solution import f`, `import solution`).
+    """
+
+    code: str
+    framework: Framework = Framework.UNITTEST
+    module: str = "solution"
+
+
+Case = StdioCase | CallCase | AssertCase | SuiteCase
 
 
 class Award(StrEnum):

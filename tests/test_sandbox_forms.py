@@ -19,7 +19,19 @@ from sandbox.forms import (
     rule_to_json,
 )
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, Award, CallCase, Case, Checker, Comparison, Group, Rule, StdioCase
+from sandbox.spec import (
+    AssertCase,
+    Award,
+    CallCase,
+    Case,
+    Checker,
+    Comparison,
+    Framework,
+    Group,
+    Rule,
+    StdioCase,
+    SuiteCase,
+)
 
 WIDE = Comparison(checker=Checker.FLOATS, absolute=1e-3, relative=0.0, ignore_case=True)
 CASES: list[Case] = [
@@ -27,6 +39,7 @@ CASES: list[Case] = [
     StdioCase(stdin="", stdout="b", alternatives=("c", ""), checker=WIDE),
     CallCase(function="C.f", args=((1, {2}),), kwargs={"k": b"x"}, expected={1: 2.5}),
     CallCase(function="f", expected=None, alternatives=((1, 2), 3)),
+    SuiteCase(code="from m import f", framework=Framework.PYTEST, module="m"),
     AssertCase(code="assert f()", names=("f",), prelude="x = 1"),
 ]
 
