@@ -18,7 +18,7 @@ from coderl.rollout import Rollout
 from coderl.seeds import derive
 from coderl.workbench import Workbench
 from sandbox import GradeRequest, Status
-from tasks.task import Style, Task
+from tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def collect(
     seen: dict[str, int] = {}
     requests = []
     for position, (task, prompt) in enumerate(zip(tasks, prompts, strict=True)):
-        stop = (*config.generation.stop, *(task.stop if task.style is Style.COMPLETION else ()))
+        stop = (*config.generation.stop, *prompt.stop)
         repeat = seen[task.id] = seen.get(task.id, -1) + 1
         for index in range(samples_per_task):
             seed = derive(config.seed, stage, step, task.id, repeat * samples_per_task + index)
@@ -90,7 +90,13 @@ def collect(
                 logprobs=sample.logprobs,
                 truncated=sample.truncated,
                 completion=text,
-                program=extract_program(task, text, response_prefix=prompt.response_prefix, truncated=sample.truncated),
+                program=extract_program(
+                    task,
+                    text,
+                    response_prefix=prompt.response_prefix,
+                    stop=request.stop,
+                    truncated=sample.truncated,
+                ),
             )
         )
     owners = [tasks[request.key[0]] for request in requests]

@@ -23,15 +23,18 @@ def fenced_block(text: str, *, truncated: bool) -> str | None:
     return text[fences[-2].end() + 1 : fences[-1].start()]
 
 
-def extract_program(task: Task, completion: str, *, response_prefix: str, truncated: bool) -> str:
+def extract_program(
+    task: Task, completion: str, *, response_prefix: str, stop: tuple[str, ...] = (), truncated: bool
+) -> str:
     """The program that `completion` stands for, "" where there is none.
 
-    `response_prefix` is the text the prompt made the response begin with. A COMPLETION task's program is its prompt
-    (without trailing white space) followed by the completion up to the first of the task's stop strings.
+    `response_prefix` is the text the prompt made the response begin with; what follows the first of the strings `stop` that
+    end a sample, and the string itself, is no part of the program. A COMPLETION task's program is its prompt (without
+    trailing white space) followed by the completion.
     """
+    completion = completion[: min((at for text in stop if (at := completion.find(text)) >= 0), default=None)]
     if task.style is Style.COMPLETION and "```" not in response_prefix + completion:
-        end = min((at for stop in task.stop if (at := completion.find(stop)) >= 0), default=len(completion))
-        return task.prompt.rstrip() + completion[:end] + "\n"
+        return task.prompt.rstrip() + completion + "\n"
     block = fenced_block(response_prefix + completion, truncated=truncated)
     if block is None or not block.strip():
         return ""

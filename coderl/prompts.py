@@ -18,10 +18,11 @@ from tasks.task import Style, Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """The tokens of a prompt, and the part of its text that already belongs to the response."""
+    """The tokens of a prompt, the part of its text that already belongs to the response, and what ends a completion."""
 
     ids: tuple[int, ...]
     response_prefix: str
+    stop: tuple[str, ...] = ()
 
 
 def show_case(case: Case) -> str:
@@ -44,7 +45,7 @@ class PromptRenderer:
             raise ConfigError("prompt.format is chat, but the tokenizer has no chat template: use plain")
 
     def render(self, task: Task) -> Prompt:
-        prefix = self._fill(self._config.response_prefix, task).rstrip()
+        prefix, stop = self._fill(self._config.response_prefix, task).rstrip(), ()
         if self._is_chat(task):
             template = self._config.instruction if task.style is Style.INSTRUCTION else self._config.completion
             messages = [{"role": "user", "content": self._fill(template, task)}]
@@ -52,13 +53,13 @@ class PromptRenderer:
                 messages.insert(0, {"role": "system", "content": self._config.system})
             text = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) + prefix
         elif task.style is Style.COMPLETION:
-            text, prefix = task.prompt.rstrip(), ""
+            text, prefix, stop = task.prompt.rstrip(), "", task.stop
         else:
             text = self._fill(self._config.instruction, task) + prefix
         ids = self._tokenizer(text, add_special_tokens=not self._is_chat(task))["input_ids"]
         if not ids:
             raise ConfigError(f"task {task.id}: its prompt is empty after the template is filled in")
-        return Prompt(ids=tuple(ids), response_prefix=prefix)
+        return Prompt(ids=tuple(ids), response_prefix=prefix, stop=stop)
 
     def target(self, task: Task, prompt: Prompt) -> str:
         """The text that a perfect completion of this prompt holds (before the stop token), from the task's reference."""

@@ -41,8 +41,16 @@ def test_the_response_prefix_belongs_to_the_program():
 
 
 def test_a_completion_is_cut_at_the_first_stop_string_and_joined_to_the_stripped_prompt():
-    program = extract_program(COMPLETION, "\n    return x\ndef g(): pass", response_prefix="", truncated=True)
+    text = "\n    return x\ndef g(): pass\nclass A: pass"
+    program = extract_program(COMPLETION, text, response_prefix="", stop=COMPLETION.stop, truncated=False)
     assert program == "def f(x):\n    return x\n"
+
+
+def test_the_string_that_ended_a_sample_is_no_part_of_the_program():
+    text = "\n    return 1\n\nprint"
+    prefix = "```python\ndef f():"
+    program = extract_program(INSTRUCTION, text, response_prefix=prefix, stop=("\n```", "\nprint"), truncated=False)
+    assert program == "def f():\n    return 1\n"
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "```python\n```", "``", "```", "\x00", "````\n```"])
