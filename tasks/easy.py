@@ -8,7 +8,7 @@ from tasks import jsonl
 from tasks.source import Options, Source
 from tasks.task import Task
 
-FILES = ("easy_numbers.jsonl", "easy_collections.jsonl")
+FILES = ("easy_basics.jsonl", "easy_numbers.jsonl", "easy_collections.jsonl")
 FOLDER = Path(__file__).parent / "data"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 
 import pytest
@@ -46,3 +47,20 @@ def test_every_reference_is_accepted_by_the_sandbox() -> None:
     tasks = load("easy")
     verdicts = grader.Grader().grade([task.request(task.reference) for task in tasks])
     assert [(t.id, v.detail) for t, v in zip(tasks, verdicts, strict=True) if v.outcome is not Outcome.AC] == []
+
+
+def shape(task: Task) -> str:
+    """The reference with its function and parameters renamed: equal for one solution under two names."""
+    tree = ast.parse(task.reference)
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == task.entry_point)
+    names = {argument.arg: f"v{i}" for i, argument in enumerate(function.args.args)} | {function.name: "f"}
+    for node in ast.walk(tree):
+        for field in ("id", "arg", "name"):
+            if getattr(node, field, None) in names:
+                setattr(node, field, names[getattr(node, field)])
+    return ast.dump(tree)
+
+
+def test_no_solution_stands_on_both_sides_of_the_split() -> None:
+    trained = {shape(task): task.id for task in load("easy?split=train")}
+    assert [(task.id, trained[shape(task)]) for task in load("easy?split=test") if shape(task) in trained] == []
