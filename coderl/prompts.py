@@ -45,7 +45,8 @@ class PromptRenderer:
             raise ConfigError("prompt.format is chat, but the tokenizer has no chat template: use plain")
 
     def render(self, task: Task) -> Prompt:
-        prefix, stop = self._fill(self._config.response_prefix, task).rstrip(), ()
+        prefix = self._fill(self._config.response_prefix, task).rstrip()
+        stop: tuple[str, ...] = ()
         if self._is_chat(task):
             template = self._config.instruction if task.style is Style.INSTRUCTION else self._config.completion
             messages = [{"role": "user", "content": self._fill(template, task)}]
