@@ -182,9 +182,13 @@ class Meter:
             return None
         return self._cpu_seconds() - self._cpu_base
 
+    def killed(self) -> bool:
+        """Has the memory limit killed a process since `reset`?"""
+        return _count(self._oom, b"oom_kill ") > self._ooms
+
     def counters(self) -> dict[str, Any]:
         result: dict[str, Any] = {
-            "oom": _count(self._oom, b"oom_kill ") > self._ooms,
+            "oom": self.killed(),
             "pids_exceeded": _count(self._pids_events, b"max ") > self._refused,
         }
         if self._peak is not None:

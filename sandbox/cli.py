@@ -5,6 +5,7 @@ Everything a person can get wrong ends in one line on stderr and exit code 2.
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections import Counter
@@ -95,6 +96,29 @@ def doctor() -> None:
         remedy = "" if finding.ok else f"; {finding.remedy}"
         console.print(f"{state:8}{finding.name}: {finding.detail}{remedy}", markup=False, highlight=False)
     if any(finding.required and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def selftest(
+    backend: BackendOption = "auto",
+    section: Annotated[str | None, typer.Option(help="Only this section: a letter, A to J.")] = None,
+    only: Annotated[str | None, typer.Option(help="Only the program of this name.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run the shipped hostile and friendly programs on this machine; exit code 1 unless every verdict is right."""
+    from sandbox.selftest import chosen
+    from sandbox.selftest import selftest as run_selftest
+    from sandbox.selftest_table import lines, to_json
+
+    with _faults():
+        specimens, checks = chosen(section, only)
+        report = run_selftest(specimens, checks, backend)
+    if as_json:
+        print(json.dumps(to_json(report), indent=1))
+    else:
+        print("\n".join(lines(report)))
+    if not report.ok:
         raise typer.Exit(1)
 
 

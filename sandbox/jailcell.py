@@ -172,6 +172,8 @@ class JailCell:
 
     def usage(self, child: int) -> tuple[float, int]:
         cpu = self._meter.cpu_seconds() if self._meter else None
+        if self._meter and self._meter.killed():
+            return cpu or 0.0, 1 << 62  # the rest of the run waits for the dead, perhaps for ever
         if cpu is not None:
             return cpu, 0
         seconds, resident = tree_usage([int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"])
@@ -193,7 +195,11 @@ class JailCell:
     def _look(self) -> tuple[Any, ...]:
         """Changes with anything that a run leaves behind: space, inodes, and the times of the folders."""
         state = os.statvfs(BOX)
-        return (state.f_bfree, state.f_ffree, *(os.stat(folder).st_ctime_ns for folder in FOLDERS))
+        try:
+            times = [os.stat(folder, follow_symlinks=False).st_ctime_ns for folder in (BOX, *FOLDERS)]
+        except OSError:  # without root a program owns them, and may have moved them
+            times = []
+        return (state.f_bfree, state.f_ffree, *times)
 
     def _renew(self, file_bytes: int, files: int) -> None:
         """An empty work folder: a new tmpfs in place of the last one."""
@@ -210,7 +216,7 @@ class JailCell:
         if self._landlock:
             if self._ruleset >= 0:
                 os.close(self._ruleset)
-            rules = {"/": _READ, "/dev": _DEVICE | _READ, BOX: _BOX_RIGHTS}
+            rules = {"/": _READ, "/dev": _DEVICE | _READ, **dict.fromkeys(FOLDERS, _BOX_RIGHTS)}
             self._ruleset = sys.landlock_ruleset(self._landlock, rules)
             self._restrict = sys.landlock_restrict(self._ruleset)
         self._mounted = (file_bytes, files)

@@ -44,6 +44,12 @@ DENIED: dict[str, tuple[int, int | None]] = {
 ZYGOTE_ONLY: dict[str, tuple[int, int | None]] = {"mount": (165, 40), "umount2": (166, 39)}
 FIRST_UNKNOWN = 457  # statmount; calls from here on are not in the list above
 CLONE, IOCTL, SOCKET, PERSONALITY = (56, 220), (16, 29), (41, 198), (135, 92)
+# Whose limits or priority: of the caller alone (0). Where a program shares its uid with the zygote, it could starve that.
+OF_SELF = {
+    "prlimit64": (302, 261), "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),
+}  # fmt: skip
+OF_SELF_SECOND = {"setpriority": ((141, 140), 0), "ioprio_set": ((251, 30), 1)}  # and what "process" is in the first
 NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
 TERMINAL_REQUESTS = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
 AF_UNIX = 1
@@ -78,6 +84,12 @@ def base_filter() -> bytes:
     ]
     code += _on(IOCTL[column], _ARGUMENT_1, requests)
     code += _on(SOCKET[column], _ARGUMENT_0, [_op(_EQUAL, AF_UNIX, yes=1), _op(_RETURN, _RET_ERRNO | errno.EACCES)])
+    only_self = [_op(_EQUAL, 0, yes=1), _op(_RETURN, _RET_ERRNO | errno.EPERM)]
+    for pair in OF_SELF.values():
+        code += _on(pair[column], _ARGUMENT_0, only_self)
+    for pair, process in OF_SELF_SECOND.values():
+        which = [_op(_EQUAL, process, yes=1), _op(_RETURN, _RET_ERRNO | errno.EPERM)]
+        code += _on(pair[column], _ARGUMENT_0, [*which, _op(_LOAD, _ARGUMENT_1), *only_self])
     # personality: asking is free (0xffffffff), changing anything is not
     asking = [_op(_EQUAL, 0xFFFFFFFF, yes=1), _op(_RETURN, _RET_ERRNO | errno.EPERM)]
     code += _on(PERSONALITY[column], _ARGUMENT_0, asking)

@@ -125,6 +125,8 @@ class ZygoteSlot:
         stdin, in_write = os.pipe()
         out_read, stdout = os.pipe()
         err_read, stderr = os.pipe()
+        for fd in (stdin, stdout, stderr):
+            os.fchmod(fd, 0o666)  # a program of another uid may open /dev/stdin, too
         head = JOB.pack(
             b"J", self._number, limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes, limits.output_bytes,
             limits.file_bytes, limits.files, limits.processes, limits.stack_bytes,

@@ -8,6 +8,7 @@ reaps every descendant and reports kernel counters. Never imported by the judge.
 
 from __future__ import annotations
 
+import _sitebuiltins
 import atexit
 import ctypes
 import gc
@@ -75,6 +76,7 @@ def warm() -> None:
     """Pay once for what the first use of an interpreter costs."""
     for name in PRELOAD:
         importlib.import_module(name)
+    import builtins
     import linecache
     import traceback
 
@@ -85,6 +87,8 @@ def warm() -> None:
     except IndexError:
         traceback.format_exc()
     linecache.clearcache()
+    for name in ("exit", "quit"):  # programs end so, though it was meant for people
+        setattr(builtins, name, _sitebuiltins.Quitter(name, ""))
     random.seed(0)
     atexit._clear()
 

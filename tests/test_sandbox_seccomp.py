@@ -53,7 +53,7 @@ def test_everything_else_is_allowed(machine: tuple[int, int]) -> None:
     column, arch = machine
     code = seccomp.base_filter()
     listed = {n[column] for table in (seccomp.KILL, seccomp.ABSENT, seccomp.DENIED) for n in table.values()}
-    listed |= {seccomp.SOCKET[column], seccomp.PERSONALITY[column]}
+    listed |= {seccomp.SOCKET[column], seccomp.PERSONALITY[column], seccomp.OF_SELF_SECOND["ioprio_set"][0][column]}
     for number in set(range(seccomp.FIRST_UNKNOWN)) - listed:
         assert answer(code, arch, number) == ALLOW, number
 
@@ -86,6 +86,18 @@ def test_arguments_decide_about_sockets_terminals_and_personality(machine: tuple
         assert answer(code, arch, seccomp.IOCTL[column], 0, request) == error(errno.EPERM)
     assert answer(code, arch, seccomp.PERSONALITY[column], 0xFFFFFFFF) == ALLOW
     assert answer(code, arch, seccomp.PERSONALITY[column], 0x0040000) == error(errno.EPERM)
+
+
+def test_limits_and_priorities_are_changed_for_oneself_alone(machine: tuple[int, int]) -> None:
+    column, arch = machine
+    code = seccomp.base_filter()
+    for name, numbers in seccomp.OF_SELF.items():
+        assert answer(code, arch, numbers[column], 0) == ALLOW, name
+        assert answer(code, arch, numbers[column], 1) == error(errno.EPERM), name
+    for name, (numbers, process) in seccomp.OF_SELF_SECOND.items():
+        assert answer(code, arch, numbers[column], process, 0) == ALLOW, name
+        assert answer(code, arch, numbers[column], process, 1) == error(errno.EPERM), name
+        assert answer(code, arch, numbers[column], process + 2, 0) == error(errno.EPERM), name  # all of a user
 
 
 def test_the_last_filter_takes_mount_away(machine: tuple[int, int]) -> None:

@@ -1,0 +1,202 @@
+"""Does the judge keep its promises where no single program can show it?
+
+The part of the self-test that is code: bad input to the judge itself, and an infrastructure that breaks under it. Each
+check opens what it needs, closes it, and returns what is wrong, or "".
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.errors import BadInput
+from sandbox.grader import Grader
+from sandbox.limits import Limits
+from sandbox.samples import read_tasks
+from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Program, StdioCase
+from sandbox.verdict import Outcome, Status, Verdict
+
+MAX_WORKERS = 32  # of the check for overload, on machines with many cores
+HONEST = "def f(x): return 2 * x\nif __name__ == '__main__': print(f(int(input())))\n"
+CASES: tuple[Case, ...] = (
+    StdioCase(stdin="2\n", stdout="4\n"),
+    CallCase(function="f", args=(2,), expected=4),
+    AssertCase(code="assert f(2) == 4", names=("f",)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One promise. `run` takes the name of a backend and returns the fault, "" for none."""
+
+    name: str
+    what: str
+    run: Callable[[str], str]
+
+
+def no_tests(backend: str) -> str:
+    return _expect(backend, Outcome.JE, _honest())
+
+
+def undecodable_tests(backend: str) -> str:
+    requests = [
+        _honest(CallCase(function="f", args=(2,), expected=object())),
+        _honest(CallCase(function="f", args=(object(),), expected=4)),
+        _honest(StdioCase(stdin="\ud800", stdout="4")),
+        _honest(CallCase(function="f()", args=(2,), expected=4)),
+        _honest(AssertCase(code=" ", names=("f",))),
+        _honest(AssertCase(code="assert f(2) ==", names=("f",))),
+        _honest(AssertCase(code="assert f(2) == unknown", names=("f",))),
+        _honest(AssertCase(code="assert f(2)", names=("f",), prelude="1/0")),
+    ]
+    return _expect(backend, Outcome.JE, *requests)
+
+
+def bad_source(backend: str) -> str:
+    """What a file of programs cannot hold: half a character."""
+    return _expect(backend, Outcome.CE, *(_request("print('\ud800')", case) for case in CASES))
+
+
+def bad_requests(backend: str) -> str:
+    """Refused before anything runs: limits that are no limits, an unknown language, ids given twice."""
+    unknown = GradeRequest(program=Program(source="x", language="klingon"), cases=CASES)
+    if fault := _expect(backend, Outcome.JE, unknown):
+        return fault
+    for value in (float("nan"), float("inf"), -1.0, 0.0):
+        with suppress(ValueError):
+            Limits(cpu_seconds=value)
+            return f"a cpu limit of {value} was taken"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tasks.jsonl")
+        path.write_text('{"id": "a", "cases": [{"stdin": "", "stdout": ""}]}\n' * 2)
+        with suppress(BadInput):
+            read_tasks(path)
+            return "an id given twice was taken"
+    return ""
+
+
+def client_gone(backend: str) -> str:
+    """Whoever asked for many verdicts and left frees the grader for the next."""
+    busy = _request("while True: pass", CASES[0], Limits(cpu_seconds=0.5, wall_seconds=2.0))
+    with Grader(backend=backend, workers=1) as grader:
+        verdicts = grader.stream([_honest(CASES[0]), *[busy] * 50])
+        next(verdicts)
+        verdicts.close()  # type: ignore[attr-defined]
+        began = time.monotonic()
+        (verdict,) = grader.grade([_honest(*CASES)])
+        seconds = time.monotonic() - began
+    return _fault(verdict, Outcome.AC) or ("" if seconds < 15.0 else f"the next verdict took {seconds:.0f} s")
+
+
+def worker_killed(backend: str) -> str:
+    """A grader that loses its processes in the middle of a run loses no verdict."""
+    before = _children()
+    with Grader(backend=backend, workers=1) as grader:
+        (first,) = grader.grade([_honest(*CASES)])
+        sleeper = _request("import time\ntime.sleep(0.5)\nprint(4)", CASES[0])
+        timer = threading.Timer(0.2, _kill, (_children() - before,))
+        timer.start()
+        (during,) = grader.grade([sleeper])
+        timer.join()
+        (after,) = grader.grade([_honest(*CASES)])
+    if during.outcome not in (Outcome.AC, Outcome.IE) or (during.outcome is Outcome.AC and during.attempts < 2):
+        return f"killed in the middle: {during.outcome} at attempt {during.attempts}: {during.detail}"
+    return _fault(first, Outcome.AC) or _fault(after, Outcome.AC)
+
+
+def no_descriptors(backend: str) -> str:
+    """A grader without descriptors says IE, and works again when there are some."""
+    with Grader(backend=backend, workers=1) as grader:
+        grader.grade([_honest(CASES[0])])
+        with _few_descriptors():
+            (during,) = grader.grade([_honest(*CASES)])
+        (after,) = grader.grade([_honest(*CASES)])
+    if during.status is Status.FAIL:
+        return f"without descriptors: {during.outcome}: {during.detail}"
+    return _fault(after, Outcome.AC)
+
+
+def disk_full(backend: str) -> str:
+    """A grader that cannot write a temporary file says IE, or needs none."""
+    kept, tempfile.tempdir = tempfile.tempdir, "/proc/no-such-folder"
+    try:
+        with Grader(backend=backend, workers=1) as grader:
+            (verdict,) = grader.grade([_honest(*CASES)])
+    finally:
+        tempfile.tempdir = kept
+    return "" if verdict.outcome in (Outcome.AC, Outcome.IE) else f"{verdict.outcome}: {verdict.detail}"
+
+
+def overload(backend: str) -> str:
+    """Ten programs for each core at once get the verdicts that they would get alone."""
+    workers = min(10 * (os.cpu_count() or 1), MAX_WORKERS)
+    wrong = _request("print(5)", CASES[0])
+    with Grader(backend=backend, workers=workers) as grader:
+        verdicts = grader.grade([_honest(*CASES), wrong] * (2 * workers))
+    for number, verdict in enumerate(verdicts):
+        if fault := _fault(verdict, (Outcome.AC, Outcome.WA)[number % 2]):
+            return fault
+    return ""
+
+
+CHECKS = (
+    Check(name="no_tests", what="a program without tests: the task's fault", run=no_tests),
+    Check(name="undecodable_tests", what="tests that cannot be read or run: the task's fault", run=undecodable_tests),
+    Check(name="bad_source", what="half a character in the source: a compile error", run=bad_source),
+    Check(name="bad_requests", what="ids given twice, limits that are none, unknown languages", run=bad_requests),
+    Check(name="client_gone", what="a client leaves in the middle of a batch", run=client_gone),
+    Check(name="worker_killed", what="the grader's processes are killed in the middle of a run", run=worker_killed),
+    Check(name="no_descriptors", what="the grader runs out of descriptors", run=no_descriptors),
+    Check(name="disk_full", what="the grader cannot write temporary files", run=disk_full),
+    Check(name="overload", what="ten programs for each core at once", run=overload),
+)
+
+
+def _request(source: str, case: Case, limits: Limits = Limits()) -> GradeRequest:
+    return GradeRequest(program=Program(source=source), cases=(case,), limits=limits)
+
+
+def _honest(*cases: Case) -> GradeRequest:
+    return GradeRequest(program=Program(source=HONEST), cases=cases)
+
+
+def _expect(backend: str, outcome: Outcome, *requests: GradeRequest) -> str:
+    with Grader(backend=backend, workers=1) as grader:
+        faults = [_fault(verdict, outcome) for verdict in grader.grade(requests)]
+    return next((f"request {number}: {fault}" for number, fault in enumerate(faults) if fault), "")
+
+
+def _fault(verdict: Verdict, outcome: Outcome) -> str:
+    return "" if verdict.outcome is outcome else f"{verdict.outcome} for {outcome}: {verdict.detail}"
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for entry in os.listdir("/proc/self/task"):
+        with suppress(OSError):  # a thread that has just ended
+            found |= {int(pid) for pid in Path(f"/proc/self/task/{entry}/children").read_text().split()}
+    return found
+
+
+def _kill(pids: set[int]) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def _few_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(fd) for fd in os.listdir("/proc/self/fd")) + 1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
