@@ -24,6 +24,7 @@ from sandbox.wire import Wire, pump
 REFEREE = Limits(
     cpu_seconds=10.0, wall_seconds=30.0, memory_bytes=1024 * MEBIBYTE, output_bytes=64 * MEBIBYTE, processes=64
 )
+UNASKED = "protocol: an answer that nobody asked for"
 HEAVY_BYTES, HEAVY_MESSAGES = 64 * 1024, 10_000  # answers beyond this make a test's failure the candidate's
 
 
@@ -83,8 +84,8 @@ class Duel:
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a message to the player and wait, on its clock, for what it says."""
         player = self._player
-        if player.frames:
-            raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: an answer that nobody asked for")
+        if player.unasked():
+            raise _Over(alive=False, flags=(Outcome.RE,), detail=UNASKED)
         player.send(frame(message))
         began = time.monotonic()
         deadline = began + max(0.0, self._limits.wall_seconds - self.player_seconds)

@@ -17,7 +17,7 @@ from typing import Any
 from sandbox.backend import Backend, Job, RunExit, Slot
 from sandbox.checkers import text_matches, values_match
 from sandbox.codec import CodecError, decode, encode, frame, loads
-from sandbox.duel import REFEREE, Duel, Ending
+from sandbox.duel import REFEREE, UNASKED, Duel, Ending
 from sandbox.judge import HARD, NEAR, Seen, crash_detail, explain, is_near, limit_flags, result, script_flags
 from sandbox.library import pytest_archive
 from sandbox.limits import Limits
@@ -80,6 +80,9 @@ class Executor:
         batch = _Batch(limits, slack)
         for case in cases:
             began = time.monotonic()
+            if wire.unasked():
+                batch.add(Ending(alive=False, flags=(Outcome.RE,), detail=UNASKED), None, 0.0)
+                break
             trees = [encode(value) for value in case.args]
             named = [[name, encode(value)] for name, value in case.kwargs.items()]
             wire.send(frame({"call": case.function, "args": trees, "kwargs": named}))
@@ -211,7 +214,7 @@ class _Batch:
                 detail = detail or f"no result: {crash_detail(ended, seen)}"
             if last and unsolicited:
                 own.add(Outcome.RE)
-                detail = "protocol: an answer that nobody asked for"
+                detail = UNASKED
             near = is_near(ended, self._limits) and not ended.cpu_exceeded
             if not alone:
                 near = near and seconds >= NEAR * min(self._limits.cpu_seconds, self._limits.wall_seconds)

@@ -47,6 +47,12 @@ class Wire:
         self._outbox = memoryview(bytes(self._outbox) + data) if self._outbox else memoryview(data)
         self._write_control()
 
+    def unasked(self) -> bool:
+        """Is there a frame already, before the next question?"""
+        if not (self.frames or self.control_closed or self.ended):
+            self._read_control()
+        return bool(self.frames)
+
     def interest(self) -> list[tuple[int, int]]:
         run = self.run
         found = [(run.exit_fd, select.POLLIN)]
