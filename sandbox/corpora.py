@@ -11,11 +11,12 @@ The programs are data: `sandbox/corpus/{hostile,friendly}/*.toml`, a file for ea
     sys.exit(0)
     '''
 
-`must` has an outcome for each kind of case (several that will do: "TLE|WTLE"); the case of a kind is the one below, in
-which 4 is the right answer, unless `cases` gives others (form: `sandbox.forms`), for which `must` is the outcome of the
-whole, or a list of the outcome of each. `gaps` names the backends that cannot stop the program, each with the reason; `harms`
-the backends under which it is not run at all, because it would hurt the machine. `needs` is a package that the program
-imports. Long texts are written once: `source_times`, `stdin_times` and `stdout_times` repeat them.
+`must` has an outcome for each kind of case, or for `every` (several that will do: "TLE|WTLE"); the case of a kind is
+the one below, in which 4 is the right answer, unless `cases` gives others (form: `sandbox.forms`), for which `must`
+is the outcome of the whole, or a list of the outcome of each. `gaps` names the backends that cannot stop the program,
+each with the reason; `harms` the backends under which it is not run at all, because it would hurt the machine.
+`needs` is a package that the program imports. Long texts are written once: `source_times`, `stdin_times` and
+`stdout_times` repeat them.
 
 A hostile program that looks for something prints the right answer if it finds it: its verdict is WA where the sandbox holds.
 """
@@ -31,14 +32,20 @@ from typing import Any
 from sandbox.errors import BadInput
 from sandbox.forms import FormFault, read_case, read_limits, read_rule
 from sandbox.limits import MEBIBYTE, Limits
-from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Program, StdioCase
+from sandbox.spec import AssertCase, CallCase, Case, Framework, GradeRequest, Program, StdioCase, SuiteCase
 from sandbox.verdict import Outcome
 
 FOLDER = Path(__file__).parent / "corpus"
 STANDARD_CASES: dict[str, Case] = {
     "stdio": StdioCase(stdin="2\n", stdout="4\n"),
     "call": CallCase(function="f", args=(2,), expected=4),
+    "method": CallCase(function="Solution.f", args=(2,), expected=4),
     "assert": AssertCase(code="assert f(2) == 4", names=("f",)),
+    "unittest": SuiteCase(
+        code="import unittest\nfrom solution import f\n"
+        "class TestF(unittest.TestCase):\n    def test_f(self): self.assertEqual(f(2), 4)\n"
+    ),
+    "pytest": SuiteCase(code="import solution\ndef test_f(): assert solution.f(2) == 4\n", framework=Framework.PYTEST),
 }
 # Hostile programs get little, so that those which take all they can get are soon done.
 TIGHT = Limits(
@@ -96,6 +103,8 @@ def _specimens(path: Path, entry: dict[str, Any]) -> Iterator[Specimen]:
     corpus, must = path.parent.name, entry["must"]
     given = tuple(map(read_case, entry.get("cases", ())))
     kinds = must if isinstance(must, dict) else {"": must}
+    if "every" in kinds:
+        kinds = dict.fromkeys(STANDARD_CASES, kinds["every"])
     for kind, outcomes in kinds.items():
         for outcome in "|".join(outcomes).split("|") if isinstance(outcomes, list) else outcomes.split("|"):
             Outcome(outcome)
@@ -121,7 +130,7 @@ def _specimens(path: Path, entry: dict[str, Any]) -> Iterator[Specimen]:
             each=isinstance(outcomes, list),
             gaps=entry.get("gaps", {}),
             harms=tuple(entry.get("harms", ())),
-            needs=entry.get("needs", ""),
+            needs=entry.get("needs", "pytest" if kind == "pytest" else ""),
         )
 
 

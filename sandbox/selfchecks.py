@@ -65,22 +65,24 @@ def bad_source(backend: str) -> str:
     return _expect(backend, Outcome.CE, *(_request("print('\ud800')", case) for case in CASES))
 
 
-def bad_requests(backend: str) -> str:
-    """Refused before anything runs: limits that are no limits, an unknown language, ids given twice."""
-    unknown = GradeRequest(program=Program(source="x", language="klingon"), cases=CASES)
-    if fault := _expect(backend, Outcome.JE, unknown):
-        return fault
+def unknown_language(backend: str) -> str:
+    return _expect(backend, Outcome.JE, GradeRequest(program=Program(source="x", language="klingon"), cases=CASES))
+
+
+def bad_limits(backend: str) -> str:
     for value in (float("nan"), float("inf"), -1.0, 0.0):
         with suppress(ValueError):
             Limits(cpu_seconds=value)
             return f"a cpu limit of {value} was taken"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "tasks.jsonl")
-        path.write_text('{"id": "a", "cases": [{"stdin": "", "stdout": ""}]}\n' * 2)
-        with suppress(BadInput):
-            read_tasks(path)
-            return "an id given twice was taken"
     return ""
+
+
+def dup_ids(backend: str) -> str:
+    return _refused('{"id": "a", "cases": [{"stdin": "", "stdout": ""}]}\n' * 2)
+
+
+def len_mismatch(backend: str) -> str:
+    return _refused('{"id": "a", "cases": [{"stdin": "1", "stdout": "1"}, {"stdin": "2"}]}\n')
 
 
 def client_gone(backend: str) -> str:
@@ -151,7 +153,10 @@ CHECKS = (
     Check(name="no_tests", what="a program without tests: the task's fault", run=no_tests),
     Check(name="undecodable_tests", what="tests that cannot be read or run: the task's fault", run=undecodable_tests),
     Check(name="bad_source", what="half a character in the source: a compile error", run=bad_source),
-    Check(name="bad_requests", what="ids given twice, limits that are none, unknown languages", run=bad_requests),
+    Check(name="unknown_language", what="a language that nobody knows: the task's fault", run=unknown_language),
+    Check(name="bad_limits", what="limits that are not finite, or not above 0", run=bad_limits),
+    Check(name="dup_ids", what="a file of tasks with an id twice", run=dup_ids),
+    Check(name="len_mismatch", what="a file of tasks with an input that has no output", run=len_mismatch),
     Check(name="client_gone", what="a client leaves in the middle of a batch", run=client_gone),
     Check(name="worker_killed", what="the grader's processes are killed in the middle of a run", run=worker_killed),
     Check(name="no_descriptors", what="the grader runs out of descriptors", run=no_descriptors),
@@ -172,6 +177,18 @@ def _expect(backend: str, outcome: Outcome, *requests: GradeRequest) -> str:
     with Grader(backend=backend, workers=1) as grader:
         faults = [_fault(verdict, outcome) for verdict in grader.grade(requests)]
     return next((f"request {number}: {fault}" for number, fault in enumerate(faults) if fault), "")
+
+
+def _refused(text: str) -> str:
+    """A file of tasks must be refused, with its line."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tasks.jsonl")
+        path.write_text(text)
+        try:
+            read_tasks(path)
+        except BadInput as error:
+            return "" if f"{path}:" in str(error) else f"no line is named: {error}"
+    return "the file was taken"
 
 
 def _fault(verdict: Verdict, outcome: Outcome) -> str:

@@ -36,6 +36,7 @@ class Wire:
         self._inbox = bytearray()
         self._outbox = memoryview(b"")
         self.frames: deque[bytes] = deque()
+        self._asked = False
         self.ended = self.overflow = self.late = self.broken = self.control_closed = False
         run.control.setblocking(False)
         if stdin:
@@ -44,14 +45,15 @@ class Wire:
             run.close_stdin()
 
     def send(self, data: bytes) -> None:
+        self._asked = True
         self._outbox = memoryview(bytes(self._outbox) + data) if self._outbox else memoryview(data)
         self._write_control()
 
     def unasked(self) -> bool:
-        """Is there a frame already, before the next question?"""
-        if not (self.frames or self.control_closed or self.ended):
+        """Is there a frame already, before the next question? Before the first one a driver may say: no program."""
+        if self._asked and not (self.frames or self.control_closed or self.ended):
             self._read_control()
-        return bool(self.frames)
+        return self._asked and bool(self.frames)
 
     def interest(self) -> list[tuple[int, int]]:
         run = self.run

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from sandbox import Outcome
-from sandbox.corpora import FOLDER, Specimen, read_corpora, read_file
+from sandbox.corpora import FOLDER, STANDARD_CASES, Specimen, read_corpora, read_file
 from sandbox.errors import BadInput
 from sandbox.selfchecks import CHECKS, Check
 from sandbox.selftest import Report, Row, State, chosen, selftest
@@ -56,6 +58,28 @@ def test_a_hostile_program_may_only_be_accepted_where_that_is_harmless() -> None
         "mem_mmap_lazy.stdio", "no_rights", "move_folders", "starve_next", "stdin_unread.stdio", "stdin_tricks.stdio",
         "shrink_pipes.stdio", "symlink_work",
     }  # fmt: skip
+
+
+def test_the_table_says_where_every_line_of_the_list_is_tried() -> None:
+    table = tomllib.loads((FOLDER / "coverage.toml").read_text())
+    known = {f"program {name.split('.')[0]}" for name in NAMES} | {f"check {check.name}" for check in CHECKS}
+    tests = {
+        f"test {path.name}::{name}" for path in Path(__file__).parent.glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }  # fmt: skip
+    places = [(line, place) for lines in table.values() for line, text in lines.items() for place in text.split(", ")]
+    assert [pair for pair in places if pair[1] not in known | tests] == []
+    assert len({line for line, _ in places}) >= 110
+
+
+def test_what_fools_other_graders_is_tried_in_every_kind_of_case() -> None:
+    tried = {s.name for s in SPECIMENS if s.section == "K_every_kind"}
+    exploits = {name.split(".")[0] for name in tried}
+    assert exploits >= {
+        "any_always_equal", "any_frame_walk", "any_forged_channel", "any_exit_0", "any_patched_unittest",
+        "any_prefix_output", "any_result_at_exit",
+    }  # fmt: skip
+    assert tried == {f"{name}.{kind}" for name in exploits for kind in STANDARD_CASES}
 
 
 def specimen(name: str, **changes: object) -> Specimen:
