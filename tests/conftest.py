@@ -21,6 +21,7 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["OMP_NUM_THREADS"] = "1"  # sums split over threads are not promised to round alike in two processes
 
 settings.register_profile("repository", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.register_profile("slow", settings.get_profile("repository"), derandomize=False, max_examples=10_000)
 settings.load_profile("repository")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
