@@ -12,7 +12,7 @@ from typing import Any
 
 from coderl.config import PromptConfig
 from coderl.errors import ConfigError
-from sandbox.spec import CallCase, Case, StdioCase
+from sandbox.spec import CallCase, Case, ProgramCase, StdioCase
 from tasks.task import Style, Task
 
 
@@ -32,7 +32,7 @@ def show_case(case: Case) -> str:
         return f"assert {case.function}({', '.join(arguments)}) == {case.expected!r}"
     if isinstance(case, StdioCase):
         return f"input:\n{case.stdin}\noutput:\n{case.stdout}"
-    return case.code
+    return case.after if isinstance(case, ProgramCase) else case.code
 
 
 class PromptRenderer:

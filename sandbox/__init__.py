@@ -25,6 +25,7 @@ from sandbox.spec import (
     GradeRequest,
     Group,
     Program,
+    ProgramCase,
     StdioCase,
     SuiteCase,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Limits",
     "Outcome",
     "Program",
+    "ProgramCase",
     "SandboxError",
     "SandboxUnavailable",
     "Status",

@@ -15,6 +15,7 @@ from typing import Protocol
 from sandbox.errors import SandboxError
 from sandbox.limits import Limits
 from sandbox.verdict import Isolation
+from sandbox.workfiles import Fetched, WorkFile
 
 
 class SandboxUnavailable(SandboxError):
@@ -25,13 +26,18 @@ class SandboxUnavailable(SandboxError):
 class Job:
     """One run: `driver` names an entry of `sandbox.drivers`, `source` is handed to it after the isolation is complete.
 
+    `files` are placed in the work folder before; `fetch` names those to bring back after (`*.class` stands for what matches).
+
     >>> Job(driver="script", source=b"print(1)", limits=Limits()).driver
     'script'
     """
 
-    driver: str  # "script" | "call" | "player" | "referee"
+    driver: str  # "script" | "call" | "player" | "referee" | "exec"
     source: bytes
     limits: Limits
+    files: tuple[WorkFile, ...] = ()
+    fetch: tuple[str, ...] = ()
+    reserves_memory: bool = False  # its runtime maps far more than it uses: no bound on the address space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,7 @@ class RunExit:
     pids_exceeded: bool = False  # a fork or a thread was refused
     forbidden: bool = False  # killed by seccomp (SIGSYS)
     files_exceeded: bool = False  # work folder full (bytes or inodes), or SIGXFSZ
+    fetched: tuple[Fetched, ...] = ()
     lost: bool = False  # the infrastructure failed: says nothing about the program
     detail: str = ""  # one line for a person when `lost`
 
@@ -92,8 +99,8 @@ class Backend(Protocol):
     name: str
     isolation: Isolation
 
-    def open_slot(self) -> Slot:
-        """Open one more slot. Raises SandboxUnavailable."""
+    def open_slot(self, binds: tuple[str, ...] = ()) -> Slot:
+        """Open one more slot, in which these paths of the host can be read, too. Raises SandboxUnavailable."""
 
     def close(self) -> None:
         """Close every slot."""

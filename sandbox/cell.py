@@ -34,11 +34,14 @@ class Work(Protocol):
     files: int
     processes: int
     stack_bytes: int
+    fetch: list[str]
+    reserves_memory: bool
 
 
 class Cell(Protocol):
     layers: tuple[str, ...]
     tick_seconds: float  # longest pause between two looks at `usage`
+    folder: str  # where programs work
 
     def prepare(self, job: Work) -> None:
         """In the zygote, before the fork."""
@@ -67,17 +70,17 @@ class PlainCell:
 
     def __init__(self) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of a run come to the zygote
-        self._folder = ""
+        self.folder = ""
         self._limits: list[tuple[int, tuple[int, int]]] = []
         fix_limits()
 
     def prepare(self, job: Work) -> None:
         self._limits = run_limits(job, cap_address_space=True)
-        self._folder = tempfile.mkdtemp(prefix="sandbox-plain-")
+        self.folder = tempfile.mkdtemp(prefix="sandbox-plain-")
 
     def enter(self, job: Work) -> None:
-        os.chdir(self._folder)
-        os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = self._folder
+        os.chdir(self.folder)
+        os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = self.folder
         for what, bounds in self._limits:
             resource.setrlimit(what, bounds)
 
@@ -90,7 +93,7 @@ class PlainCell:
                 os.kill(pid, signal.SIGKILL)
 
     def counters(self) -> dict[str, Any]:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
         return {}
 
 
@@ -114,7 +117,7 @@ def run_limits(job: Work, *, cap_address_space: bool, spare_processes: int = 0) 
         resource.RLIMIT_NPROC: job.processes + spare_processes,
         resource.RLIMIT_STACK: job.stack_bytes,
     }
-    if cap_address_space:
+    if cap_address_space and not job.reserves_memory:
         with open("/proc/self/statm", "rb") as stream:
             base = int(stream.read().split()[0]) * PAGE_BYTES
         bounds[resource.RLIMIT_AS] = base + min(2 * job.memory_bytes, ADDRESS_SPACE_CAP)

@@ -19,12 +19,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sandbox import languages
 from sandbox.backend import SandboxUnavailable
 from sandbox.errors import BadInput, SandboxError
 from sandbox.grader import Grader
 from sandbox.limits import MEBIBYTE, Limits
 from sandbox.run_once import run_once
 from sandbox.samples import FileSample, read_samples, read_tasks, write_lines
+from sandbox.spec import Program
 from sandbox.verdict import Outcome, Status, Verdict
 
 app = typer.Typer(help="Run and judge untrusted programs.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -52,7 +54,8 @@ def grade(
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A Python program.")],
+    file: Annotated[Path, typer.Argument(help="A program.")],
+    language: Annotated[str, typer.Option(help="Its language; told by the name of the file if not given.")] = "",
     stdin: Annotated[Path | None, typer.Option(help="A file for its standard input.")] = None,
     backend: BackendOption = "auto",
     cpu_seconds: Annotated[float, typer.Option(help="CPU time.")] = 4.0,
@@ -73,7 +76,12 @@ def run(
             )
         except ValueError as error:
             raise BadInput(str(error)) from None
-        result, stdout, stderr = run_once(_read(file), _read(stdin) if stdin else b"", limits, backend)
+        source = _read(file).decode("utf-8", "surrogateescape")
+        try:
+            program = Program(source=source, language=languages.get(language or languages.of_file(file.name)).name)
+        except KeyError as error:
+            raise BadInput(f"{file}: {error.args[0]}") from None
+        result, stdout, stderr = run_once(program, _read(stdin) if stdin else b"", limits, backend)
     sys.stdout.buffer.write(stdout)
     sys.stdout.flush()
     sys.stderr.buffer.write(stderr)

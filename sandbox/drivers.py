@@ -6,12 +6,16 @@ time, holds the expected values and decodes every answer strictly.
 
 - script: the program as `__main__`, with real stdin and stdout; the control socket is closed before it starts.
 - call: the program as a module; one frame in (function, args, kwargs), one frame out.
+- exec: the words of the source, as JSON, become the process; the control socket is closed by that.
 - player, referee: the two ends of an assert case, see `sandbox.player` and `sandbox.referee`.
 """
 
 from __future__ import annotations
 
 import atexit
+import json
+import os
+import signal
 import socket
 import sys
 import types
@@ -46,6 +50,19 @@ def run_script(source: bytes, control: socket.socket) -> None:
     except BaseException as error:
         show(error)
         raise SystemExit(1) from None
+
+
+def run_exec(source: bytes, control: socket.socket) -> None:
+    """Become another program, with signals as a program expects them; what cannot start is not the program's fault."""
+    channel = Channel(control)
+    order = json.loads(source)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve(order["argv"][0], order["argv"], {**os.environ, **order["env"]})
+    except OSError as error:
+        channel.send({"exec": f"{order['argv'][0]}: {error.strerror}"})
+        raise SystemExit(127) from None
 
 
 def serve_calls(source: bytes, control: socket.socket) -> None:
@@ -95,5 +112,5 @@ def typing_names() -> dict[str, Any]:
 
 
 _DRIVERS: dict[str, Callable[[bytes, socket.socket], None]] = {
-    "script": run_script, "call": serve_calls, "player": play, "referee": referee,
+    "script": run_script, "exec": run_exec, "call": serve_calls, "player": play, "referee": referee,
 }  # fmt: skip

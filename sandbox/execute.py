@@ -7,6 +7,8 @@ at the head of a new one, so that every case has the whole limit to itself. Cras
 
 from __future__ import annotations
 
+import re
+import secrets
 import socket
 import time
 from collections.abc import Sequence
@@ -15,18 +17,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox.backend import Backend, Job, RunExit, Slot
+from sandbox.build import Builds, Runnable
 from sandbox.checkers import text_matches, values_match
 from sandbox.codec import CodecError, decode, encode, frame, loads
 from sandbox.duel import REFEREE, UNASKED, Duel, Ending
 from sandbox.judge import HARD, NEAR, Seen, crash_detail, explain, is_near, limit_flags, result, script_flags
 from sandbox.library import pytest_archive
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Framework, Rule, StdioCase, SuiteCase
+from sandbox.spec import AssertCase, CallCase, Framework, Program, Rule, StdioCase, SuiteCase
 from sandbox.verdict import CaseResult, Isolation, Outcome
 from sandbox.wire import Wire, pump
 
 GOODBYE_SECONDS = 1.0  # how long a driver may take to leave when it is told to
 FRESH = (Outcome.MLE, Outcome.OLE, Outcome.FLE, Outcome.PLE, Outcome.TLE, Outcome.WTLE)  # worth a process of its own
+
+
+_ASSERTION = re.compile(rb"[Aa]ssert(ion|_eq|_ne|!)?|panicked at")  # what the runtimes of several languages print
 
 
 class Lost(Exception):
@@ -44,30 +50,47 @@ class Trial:
 class Executor:
     """Runs cases, one batch at a time; `slack` widens the cpu limit of the run, not that of the verdict."""
 
-    def __init__(self, backend: Backend):
-        self._backend = backend
+    def __init__(self, backend: Backend, builds: Builds | None = None):
+        self._backend, self._builds = backend, builds or Builds()
         self._slots: dict[str, Slot] = {}
 
     @property
     def isolation(self) -> Isolation:
         return self._slot("candidate").isolation
 
-    def stdio(self, source: bytes, case: StdioCase, limits: Limits, checker: Rule, slack: float = 1.0) -> Trial:
-        ended, seen, outcome = self._script(source, case.stdin.encode(), limits, slack)
+    def prepare(self, program: Program, source: bytes, options: tuple[str, ...] = ()) -> Runnable:
+        """Make a program, whose text is `source`, ready to start. Raises CompileFailed, LanguageUnavailable, Lost."""
+        return self._builds.prepare(program, source, self._compile, options)
+
+    def stdio(self, program: Runnable, case: StdioCase, limits: Limits, checker: Rule, slack: float = 1.0) -> Trial:
+        ended, seen, outcome = self._script(program, case.stdin.encode(), limits, slack)
         if not outcome.flags and not _prints(checker, seen.stdout, case):
             outcome = Ending(flags=(Outcome.WA,), detail="the output differs" if seen.stdout else "no output")
         return Trial(
             result=_script_result(ended, seen, outcome), near=is_near(ended, limits) and not ended.cpu_exceeded
         )
 
-    def script(self, source: bytes, stdin: bytes, limits: Limits) -> tuple[CaseResult, Seen]:
+    def harness(self, program: Runnable, limits: Limits, slack: float = 1.0) -> Trial:
+        """Run a program with its tests in it: accepted if it ends well, and hands back a line that only its end reads."""
+        nonce = secrets.token_hex(16)
+        ended, seen, outcome = self._script(program, nonce.encode() + b"\n", limits, slack)
+        if not outcome.flags and nonce.encode() not in seen.stdout.split(b"\n"):
+            outcome = Ending(flags=(Outcome.RE,), detail="the program ended before its tests did")
+        elif set(outcome.flags) == {Outcome.RE} and _ASSERTION.search(seen.stderr_tail):
+            outcome = Ending(flags=(Outcome.WA,), detail="an assertion failed")
+        return Trial(
+            result=_script_result(ended, replace(seen, stdout=b""), outcome),
+            near=is_near(ended, limits) and not ended.cpu_exceeded,
+        )
+
+    def script(self, program: Runnable, stdin: bytes, limits: Limits) -> tuple[CaseResult, Seen]:
         """Run a program and compare nothing: AC if it ended well."""
-        ended, seen, outcome = self._script(source, stdin, limits, 1.0)
+        ended, seen, outcome = self._script(program, stdin, limits, 1.0)
         return _script_result(ended, seen, outcome), seen
 
     def calls(
         self,
-        source: bytes,
+        program: Runnable,
         cases: Sequence[CallCase],
         limits: Limits,
         checker: Rule,
@@ -76,7 +99,7 @@ class Executor:
         stop_early: bool = False,
     ) -> list[Trial]:
         """The results of the first few cases, at least one."""
-        wire = self._start("candidate", "call", source, _widen(limits, slack))
+        wire = self._open(program, program.job(_widen(limits, slack), "call"))
         batch = _Batch(limits, slack)
         for case in cases:
             began = time.monotonic()
@@ -100,7 +123,7 @@ class Executor:
 
     def asserts(
         self,
-        source: bytes,
+        program: Runnable,
         cases: Sequence[AssertCase | SuiteCase],
         limits: Limits,
         slack: float = 1.0,
@@ -111,10 +134,11 @@ class Executor:
         pytest = any(isinstance(case, SuiteCase) and case.framework is Framework.PYTEST for case in cases)
         library = pytest_archive() if pytest else b""
         longer = replace(_widen(limits, slack), wall_seconds=limits.wall_seconds + REFEREE.wall_seconds)
-        player = self._start("candidate", "player", source, longer)
+        player = self._open(program, program.job(longer, "player"))
         try:
             patient = replace(REFEREE, wall_seconds=longer.wall_seconds)
-            referee = self._start("referee", "referee", library, patient, discard=True)
+            job = Job(driver="referee", source=library, limits=patient)
+            referee = Wire(self._slot("referee").start(job), patient, discard=True)
         except BaseException:
             player.finish(kill=True)
             raise
@@ -142,27 +166,35 @@ class Executor:
         for slot in slots.values():
             slot.close()
 
-    def _script(self, source: bytes, stdin: bytes, limits: Limits, slack: float) -> tuple[RunExit, Seen, Ending]:
-        wire = self._start("candidate", "script", source, _widen(limits, slack), stdin)
+    def _script(self, program: Runnable, stdin: bytes, limits: Limits, slack: float) -> tuple[RunExit, Seen, Ending]:
+        wire = self._open(program, program.job(_widen(limits, slack)), stdin)
         wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
         ended, seen = self._finish(wire, kill=wire.late)
         message = _message(wire)
+        if message is not None and "exec" in message:
+            raise Lost(f"cannot start {message['exec']}")
         if message is not None and "ce" in message:
             return ended, seen, Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
         flags = script_flags(ended, seen, limits)
         detail = explain(flags, limits) or (crash_detail(ended, seen) if flags else "")
         return ended, seen, Ending(flags=tuple(flags), detail=detail)
 
-    def _slot(self, role: str) -> Slot:
+    def _compile(self, role: str, binds: tuple[str, ...], job: Job) -> tuple[RunExit, Seen]:
+        wire = Wire(self._slot(role, binds).start(job), job.limits)
+        wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
+        ended, seen = self._finish(wire, kill=wire.late)
+        message = _message(wire)
+        if message is not None and "exec" in message:
+            raise Lost(f"cannot start {message['exec']}")
+        return ended, seen
+
+    def _slot(self, role: str, binds: tuple[str, ...] = ()) -> Slot:
         if role not in self._slots:
-            self._slots[role] = self._backend.open_slot()
+            self._slots[role] = self._backend.open_slot(binds)
         return self._slots[role]
 
-    def _start(
-        self, role: str, driver: str, source: bytes, limits: Limits, stdin: bytes = b"", *, discard: bool = False
-    ) -> Wire:
-        run = self._slot(role).start(Job(driver=driver, source=source, limits=limits))
-        return Wire(run, limits, stdin, discard=discard)
+    def _open(self, program: Runnable, job: Job, stdin: bytes = b"") -> Wire:
+        return Wire(self._slot(program.role, program.binds).start(job), job.limits, stdin)
 
     def _finish(self, wire: Wire, *, kill: bool) -> tuple[RunExit, Seen]:
         ended, seen = wire.finish(kill=kill)

@@ -5,6 +5,7 @@ The one grammar of task files, here and in `tasks`. A case is an object, of one 
 - stdio: {"stdin": .., "stdout": .., "alternatives": [..], "checker": ..}
 - call: {"function": .., "args": [..], "kwargs": {..}, "expected": .., "alternatives": [..]}
 - assert: {"code": .., "names": [..], "prelude": ..}
+- program: {"after": test code, "before": ..}, in the language of the program
 - suite: {"suite": the text of a test file, "framework": "unittest" or "pytest", "module": what it imports}
 
 Values are in the tagged JSON of `sandbox.codec`. A checker is its name, or {"kind": "floats", "absolute": 1e-4, ..} with the
@@ -30,6 +31,7 @@ from sandbox.spec import (
     Comparison,
     Framework,
     Group,
+    ProgramCase,
     Rule,
     StdioCase,
     SuiteCase,
@@ -51,6 +53,8 @@ def case_to_json(case: Case) -> dict[str, Any]:
         return {"kind": "assert", "code": case.code, "names": list(case.names), "prelude": case.prelude}
     if isinstance(case, SuiteCase):
         return {"kind": "suite", "suite": case.code, "framework": case.framework.value, "module": case.module}
+    if isinstance(case, ProgramCase):
+        return {"kind": "program", "after": case.after, "before": case.before}
     if isinstance(case, StdioCase):
         record: dict[str, Any] = {"kind": "stdio", "stdin": case.stdin, "stdout": case.stdout}
         if case.alternatives:
@@ -181,6 +185,10 @@ def _assert(record: dict[str, Any]) -> Case:
     return AssertCase(code=_get(record, "code", str), names=names, prelude=_get(record, "prelude", str, ""))
 
 
+def _program(record: dict[str, Any]) -> Case:
+    return ProgramCase(after=_get(record, "after", str), before=_get(record, "before", str, ""))
+
+
 def _suite(record: dict[str, Any]) -> Case:
     framework = _get(record, "framework", str, Framework.UNITTEST.value)
     if framework not in set(Framework):
@@ -200,6 +208,7 @@ _FORMS = {
     "stdio": _Form("stdout", frozenset({"kind", "stdin", "stdout", "alternatives", "checker"}), _stdio),
     "call": _Form("function", frozenset({"kind", "function", "args", "kwargs", "expected", "alternatives"}), _call),
     "assert": _Form("code", frozenset({"kind", "code", "names", "prelude"}), _assert),
+    "program": _Form("after", frozenset({"kind", "after", "before"}), _program),
     "suite": _Form("suite", frozenset({"kind", "suite", "framework", "module"}), _suite),
 }
 _NAMES: dict[type, str] = {str: "a string", list: "an array", dict: "an object"}

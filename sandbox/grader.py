@@ -21,6 +21,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from sandbox.backend import Backend, open_backend
+from sandbox.build import Builds
 from sandbox.execute import Executor
 from sandbox.grading import Quiet, grade_one, whole
 from sandbox.spec import GradeRequest
@@ -103,7 +104,7 @@ class _Pool:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._quiet = Quiet()
+        self._quiet, self._builds = Quiet(), Builds()
         self._num_waiting = 0
         self.closed = False
 
@@ -140,7 +141,7 @@ class _Pool:
         self._backend.close()
 
     def _run(self) -> None:
-        executor = Executor(self._backend)
+        executor = Executor(self._backend, self._builds)
         try:
             while (item := self._work.get()) is not None:
                 index, request, done, dropped = item

@@ -13,11 +13,14 @@ from contextlib import contextmanager, suppress
 from math import fsum
 
 from sandbox.backend import SandboxUnavailable
+from sandbox.build import CompileFailed, Runnable
 from sandbox.execute import Executor, Lost, Trial
+from sandbox.harness import joined
 from sandbox.intake import request_fault, source_fault
 from sandbox.judge import bare
+from sandbox.languages import LanguageUnavailable
 from sandbox.points import UNSCORABLE, is_lost, outcome_and_points
-from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, StdioCase, SuiteCase
+from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, Program, ProgramCase, StdioCase, SuiteCase
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict
 
 SLACK = 1.25  # of the cpu limit, in a first run
@@ -71,6 +74,10 @@ def grade_one(executor: Executor, request: GradeRequest, quiet: Quiet, retries: 
         try:
             results = _Grading(executor, request, source, quiet).results()
             return _verdict(request, results, executor.isolation, attempt)
+        except CompileFailed as error:
+            return whole(request, Outcome.CE, str(error), executor.isolation, attempts=attempt)
+        except LanguageUnavailable as error:
+            return whole(request, Outcome.IE, str(error), isolation, attempts=attempt)
         except (Lost, SandboxUnavailable, OSError) as error:
             cause = f"{type(error).__name__}: {error}"
             with suppress(OSError, SandboxUnavailable):
@@ -87,9 +94,12 @@ class _Grading:
 
     def __init__(self, executor: Executor, request: GradeRequest, source: bytes, quiet: Quiet):
         self._executor, self._request, self._source, self._quiet = executor, request, source, quiet
+        self._program = Runnable()
 
     def results(self) -> list[CaseResult]:
         cases = self._request.cases
+        if any(not isinstance(case, ProgramCase) for case in cases):
+            self._program = self._prepare(self._request.program, self._source)
         found: list[CaseResult] = []
         while len(found) < len(cases):
             start = len(found)
@@ -122,16 +132,26 @@ class _Grading:
 
     def _run(self, cases: Sequence[Case], slack: float) -> list[Trial]:
         """The results of the first of `cases`, which are of one kind: at least one."""
-        request, executor, source = self._request, self._executor, self._source
+        request, executor, program = self._request, self._executor, self._program
         stop = request.stop_early or any(group.stop_early for group in request.groups)
         if calls := [case for case in cases if isinstance(case, CallCase)]:
             rule = request.checker or Checker.EQUAL
-            return executor.calls(source, calls, request.limits, rule, slack, stop_early=stop)
+            return executor.calls(program, calls, request.limits, rule, slack, stop_early=stop)
         if asserts := [case for case in cases if isinstance(case, AssertCase | SuiteCase)]:
-            return executor.asserts(source, asserts, request.limits, slack, stop_early=stop)
+            return executor.asserts(program, asserts, request.limits, slack, stop_early=stop)
+        if isinstance(cases[0], ProgramCase):
+            whole_program, options = joined(request.program, cases[0])
+            return [
+                executor.harness(
+                    self._prepare(whole_program, whole_program.source.encode(), options), request.limits, slack
+                )
+            ]
         (stdio,) = (case for case in cases[:1] if isinstance(case, StdioCase))
         checker = stdio.checker or request.checker or Checker.LINES
-        return [executor.stdio(source, stdio, request.limits, checker, slack)]
+        return [executor.stdio(program, stdio, request.limits, checker, slack)]
+
+    def _prepare(self, program: Program, source: bytes, options: tuple[str, ...] = ()) -> Runnable:
+        return self._executor.prepare(program, source, options)
 
 
 def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:
@@ -140,6 +160,8 @@ def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:
 
 
 def _integrity(request: GradeRequest) -> Integrity:
+    if any(isinstance(case, ProgramCase) for case in request.cases):
+        return Integrity.COOPERATIVE
     proxied = any(isinstance(case, AssertCase | SuiteCase) for case in request.cases)
     return Integrity.PROXIED if proxied else Integrity.SEPARATED
 

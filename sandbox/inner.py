@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from sandbox.cell import Cell, Work
+from sandbox.workfiles import unpack
 
 Driver = Callable[[str, bytes, socket.socket], None]
 CONTROL = 3  # the only descriptor besides stdin, stdout and stderr
@@ -35,7 +36,9 @@ def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int
         control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, CONTROL)
         os.set_inheritable(CONTROL, False)
         size = struct.unpack("<Q", read_exactly(control, 8))[0]
-        source = read_exactly(control, size)
+        source, placed = unpack(read_exactly(control, size))
+        if placed:
+            sys.path.append(os.getcwd())  # last, so that no file shadows what others import
     except BaseException as error:
         with suppress(BaseException):
             os.write(2, f"zygote: cannot isolate: {error!r}\n".encode())

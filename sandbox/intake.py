@@ -8,8 +8,11 @@ from __future__ import annotations
 import math
 
 from sandbox.codec import CodecError, encode
+from sandbox.harness import end_fault
+from sandbox.languages import Language, get
 from sandbox.lift import suite_names
-from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Group, StdioCase, SuiteCase
+from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Group, ProgramCase, StdioCase, SuiteCase
+from sandbox.workfiles import name_fault
 
 MAX_SOURCE_BYTES = 1 << 20
 
@@ -31,13 +34,22 @@ def source_fault(source: str) -> tuple[bytes, str]:
 
 def request_fault(request: GradeRequest) -> str:
     """Why the task itself cannot be judged; "" if it can."""
-    if request.program.language != "python":
-        return f"language {request.program.language!r} is not known here: python is"
+    try:
+        language = get(request.program.language)
+    except KeyError as error:
+        return str(error.args[0])
+    for name, text in request.program.files.items():
+        if fault := name_fault(name):
+            return fault
+        if _lone_surrogate(text):
+            return f"file {name!r}: a lone surrogate"
+    if sum(len(text.encode()) for text in request.program.files.values()) > request.limits.file_bytes:
+        return f"the program's files hold more than limits.file_bytes, {request.limits.file_bytes}"
     if not request.cases:
         return "no cases: a program cannot pass nothing"
     for number, case in enumerate(request.cases):
         try:
-            fault = _case_fault(case)
+            fault = _case_fault(case) or _language_fault(case, language)
         except (CodecError, UnicodeEncodeError, RecursionError) as error:
             fault = str(error)
         if fault:
@@ -46,6 +58,26 @@ def request_fault(request: GradeRequest) -> str:
         f"group {i}: {fault}" for i, group in enumerate(request.groups) if (fault := _group_fault(group, request))
     )
     return next(faults, "")
+
+
+def _language_fault(case: Case, language: Language) -> str:
+    if isinstance(case, ProgramCase):
+        if language.harness is None:
+            return f"a test program in {language.name}: the language has no harness"
+        return end_fault(language.name, case)
+    if isinstance(case, CallCase | AssertCase | SuiteCase) and not language.in_process:
+        return (
+            f"a {type(case).__name__} needs a program in python, this is {language.name}: give stdio or program cases"
+        )
+    return ""
+
+
+def _lone_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _group_fault(group: Group, request: GradeRequest) -> str:
@@ -74,6 +106,10 @@ def _case_fault(case: Case) -> str:
             return "an assert case without code"
         if not case.names:
             return "an assert case that names nothing of the program"
+    elif isinstance(case, ProgramCase):
+        (case.before + case.after).encode()
+        if not case.after.strip():
+            return "a program case without test code"
     elif isinstance(case, SuiteCase):
         case.code.encode()
         try:

@@ -36,7 +36,9 @@ class JailBackend:
         self._first: ZygoteSlot | None = self._open()
         self.isolation = self._first.isolation
 
-    def open_slot(self) -> ZygoteSlot:
+    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
+        if binds:
+            return self._open(binds)
         with self._lock:
             slot, self._first = self._first, None
         return slot or self._open()
@@ -45,12 +47,12 @@ class JailBackend:
         for slot in list(self._slots):
             slot.close()
 
-    def _open(self) -> ZygoteSlot:
+    def _open(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
         number = next(_numbers)
         group = cgroup.make(str(number))
 
         def configure() -> tuple[dict[str, Any], list[int]]:
-            return _configure(number, group)
+            return _configure(number, group, binds)
 
         def on_close(slot: ZygoteSlot) -> None:
             with self._lock:
@@ -69,8 +71,9 @@ class JailBackend:
         return slot
 
 
-def _configure(number: int, group: cgroup.Group | None) -> tuple[dict[str, Any], list[int]]:
+def _configure(number: int, group: cgroup.Group | None, extra: tuple[str, ...]) -> tuple[dict[str, Any], list[int]]:
     binds, hide = plan(os.path.realpath(sys.base_prefix))
+    binds += [(path, path) for path in extra]
     fds = group.open() if group else {}
     folders = group.folders.values() if group else ()
     parents = [(os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY), folder.name) for folder in folders]

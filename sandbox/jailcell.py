@@ -138,6 +138,7 @@ class JailCell:
         self._limits: list[tuple[int, tuple[int, int]]] = []
         self._mounted: tuple[int, int] | None = None
         self._pristine: tuple[Any, ...] = ()
+        self.folder = FOLDERS[0]
         self.tick_seconds = 0.1 if meter else 0.02
         extra = [*(["landlock"] if self._landlock else []), *cgroup_layers, *(["uid-drop"] if rooted else [])]
         self.layers: tuple[str, ...] = (*BASE_LAYERS, *extra, *([] if meter else ["address-space-cap"]))

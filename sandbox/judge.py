@@ -27,6 +27,7 @@ class Seen:
 
     stdout: bytes = b""
     stderr_tail: bytes = b""
+    stderr_head: bytes = b""
     overflow: bool = False  # more output than allowed; killed for it
     late: bool = False  # killed at the wall limit
 

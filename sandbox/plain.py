@@ -28,7 +28,7 @@ class PlainBackend:
         self._slots: set[ZygoteSlot] = set()
         self._lock = threading.Lock()
 
-    def open_slot(self) -> ZygoteSlot:
+    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
         slot = ZygoteSlot("plain", _configure, self._slots.discard)
         with self._lock:
             self._slots.add(slot)

@@ -2,8 +2,8 @@
 
 Tasks, one JSON object a line (.gz is fine), in one of two forms:
 
-- ours: {"id": .., "cases": [..], "groups": [..], "limits": {..}, "checker": ..}, the last three optional, in the grammar of
-  `sandbox.forms`.
+- ours: {"id": .., "cases": [..], "groups": [..], "limits": {..}, "checker": .., "language": ..}, the last four optional, in
+  the grammar of `sandbox.forms`.
 - HumanEval's: {"task_id": .., "prompt": .., "entry_point": .., "test": ..}.
 
 Samples, one a line: {"task_id": .., "completion": ..}, where a HumanEval prompt goes before the completion, or
@@ -24,11 +24,12 @@ from typing import Any, TypeVar
 
 from sandbox.errors import BadInput
 from sandbox.forms import FormFault, read_case, read_group, read_limits, read_rule
+from sandbox.languages import get
 from sandbox.lift import humaneval
 from sandbox.limits import Limits
 from sandbox.spec import Case, GradeRequest, Group, Program, Rule
 
-_OURS = {"id", "cases", "groups", "limits", "checker"}
+_OURS = {"id", "cases", "groups", "limits", "checker", "language"}
 T = TypeVar("T")
 
 
@@ -42,6 +43,7 @@ class FileTask:
     checker: Rule | None = None
     groups: tuple[Group, ...] = ()
     prompt: str = ""
+    language: str = "python"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ def read_samples(path: Path, tasks: dict[str, FileTask]) -> list[FileSample]:
         whole = "solution" in row
         source = _get(where, row, "solution", str) if whole else task.prompt + _get(where, row, "completion", str)
         request = GradeRequest(
-            program=Program(source=source),
+            program=Program(source=source, language=task.language),
             cases=task.cases,
             limits=task.limits,
             checker=task.checker,
@@ -166,12 +168,18 @@ def _ours(where: str, row: dict[str, Any]) -> FileTask:
         raise BadInput(f"{where}: cases is empty: a program cannot pass nothing")
     checker = row.get("checker")
     groups = _get(where, row, "groups", list, [])
+    language = _get(where, row, "language", str, "python")
+    try:
+        get(language)
+    except KeyError as error:
+        raise BadInput(f"{where}: {error.args[0]}") from None
     return FileTask(
         id=_get(where, row, "id", str),
         groups=tuple(_read(f"{where}: groups[{i}]", read_group, group) for i, group in enumerate(groups)),
         cases=tuple(_read(f"{where}: cases[{i}]", read_case, case) for i, case in enumerate(cases)),
         limits=_read(where, read_limits, row.get("limits", {})),
         checker=None if checker is None else _read(where, read_rule, checker),
+        language=language,
     )
 
 

@@ -17,15 +17,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from sandbox.backend import Job, RunExit, SandboxUnavailable
 from sandbox.limits import Limits
 from sandbox.verdict import Isolation
+from sandbox.workfiles import MAX_FILES, Fetched, pack, read_result
 
-JOB = struct.Struct("<cIdd6q")  # kind, run number, cpu s, wall s, memory, output, file bytes, files, processes, stack
+JOB = struct.Struct(
+    "<cIdd6q?"
+)  # kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
 START_SECONDS = 20.0  # how long a zygote may take to come up
 GRACE_SECONDS = 5.0  # after the supervisor's back-stop, before the zygote itself is given up
 # The package of the zygote has no __init__: what the judge's may import does not belong in there.
@@ -129,9 +132,10 @@ class ZygoteSlot:
             os.fchmod(fd, 0o666)  # a program of another uid may open /dev/stdin, too
         head = JOB.pack(
             b"J", self._number, limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes, limits.output_bytes,
-            limits.file_bytes, limits.files, limits.processes, limits.stack_bytes,
+            limits.file_bytes, limits.files, limits.processes, limits.stack_bytes, job.reserves_memory,
         )  # fmt: skip
-        message = head + job.driver.encode()
+        message = head + "\0".join((job.driver, *job.fetch)).encode()
+        payload = pack(job.source, job.files)
         rights = array.array("i", (stdin, stdout, stderr, far.fileno()))
         run = ZygoteRun(self, self._number, limits, near, (in_write, out_read, err_read))
         try:
@@ -150,7 +154,7 @@ class ZygoteSlot:
             os.set_blocking(fd, False)
         near.settimeout(limits.wall_seconds)
         with suppress(OSError):  # died or hangs before it took its source: the report will say
-            near.sendall(struct.pack("<Q", len(job.source)) + job.source)
+            near.sendall(struct.pack("<Q", len(payload)) + payload)
         near.settimeout(None)
         return run
 
@@ -169,15 +173,21 @@ class ZygoteSlot:
                 detail = "the zygote did not answer"
                 break
             try:
-                data = self._socket.recv(1 << 16)
+                data, descriptors, _, _ = socket.recv_fds(self._socket, 1 << 16, MAX_FILES)
             except OSError:
                 break
-            if not data:
-                break
-            report = json.loads(data)
-            if report.pop("run") == number:
-                self._live = None
-                return RunExit(**report)
+            try:
+                if not data:
+                    break
+                report = json.loads(data)
+                if report.pop("run") == number:
+                    names = report.pop("fetched", ())
+                    limit = self._live.limits.file_bytes if self._live else 0
+                    self._live = None
+                    return RunExit(**report, fetched=_read_all(names, descriptors, limit))
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
         self._reap()
         return RunExit(cpu_ms=0.0, wall_ms=0.0, memory_bytes=0, lost=True, detail=detail)
 
@@ -249,6 +259,20 @@ class ZygoteSlot:
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
+
+
+def _read_all(names: Sequence[tuple[str, str]], descriptors: list[int], limit: int) -> tuple[Fetched, ...]:
+    """What a run left behind: `descriptors` are the files of the names without a fault, in that order."""
+    waiting, found = list(reversed(descriptors)), []
+    for name, fault in names:
+        data = read_result(waiting.pop(), limit) if not fault and waiting else None
+        limit -= len(data or b"")
+        found.append(
+            Fetched(
+                name=name, data=data, fault=fault if data is None and fault else "" if data is not None else "too large"
+            )
+        )
+    return tuple(found)
 
 
 def interpreter() -> str:

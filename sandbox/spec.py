@@ -60,10 +60,11 @@ Rule = Checker | Comparison
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """Source text of a candidate. `language` names an entry of `sandbox.languages`."""
+    """Source text of a candidate. `language` names an entry of `sandbox.languages`; `files` lie beside it, by name."""
 
     source: str
     language: str = "python"
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,18 @@ class AssertCase:
     prelude: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramCase:
+    """Put trusted test code after the program (and `before` it), in its language; it passes if that runs to its end.
+
+    Test and candidate share a process, so the verdict is COOPERATIVE: ending early, printing and exit codes earn nothing,
+    but a program written against this very harness could.
+    """
+
+    after: str
+    before: str = ""
+
+
 class Framework(StrEnum):
     """What runs the tests of a suite."""
 
@@ -124,7 +137,7 @@ class SuiteCase:
     module: str = "solution"
 
 
-Case = StdioCase | CallCase | AssertCase | SuiteCase
+Case = StdioCase | CallCase | AssertCase | ProgramCase | SuiteCase
 
 
 class Award(StrEnum):

@@ -21,6 +21,7 @@ from sandbox.limits import Limits
 
 CHUNK = 1 << 16
 STDERR_KEPT = 1 << 13  # bytes of its end
+STDERR_HEAD = 1 << 12  # bytes of its beginning: where compilers say what is wrong
 FRAME_SLACK = 1 << 12  # a frame is allowed this many bytes more than output: tags of an empty answer
 
 
@@ -31,7 +32,7 @@ class Wire:
         self.run, self.limits, self._discard = run, limits, discard
         self._stdin = memoryview(stdin)
         self._stdout: list[bytes] = []
-        self._stderr_tail = b""
+        self._stderr_tail = self._stderr_head = b""
         self._num_output = 0
         self._inbox = bytearray()
         self._outbox = memoryview(b"")
@@ -95,7 +96,11 @@ class Wire:
 
     def seen(self) -> Seen:
         return Seen(
-            stdout=b"".join(self._stdout), stderr_tail=self._stderr_tail, overflow=self.overflow, late=self.late
+            stdout=b"".join(self._stdout),
+            stderr_tail=self._stderr_tail,
+            stderr_head=self._stderr_head,
+            overflow=self.overflow,
+            late=self.late,
         )
 
     def _drain(self) -> None:
@@ -145,6 +150,8 @@ class Wire:
         data = self._read("stderr")
         if data is None:
             return False
+        if len(self._stderr_head) < STDERR_HEAD:
+            self._stderr_head += data[: STDERR_HEAD - len(self._stderr_head)]
         self._stderr_tail = (self._stderr_tail + data)[-STDERR_KEPT:]
         return True
 

@@ -30,8 +30,9 @@ from typing import Any, NoReturn
 from sandbox.cell import Cell, Work
 from sandbox.cell import build as build_plain
 from sandbox.inner import Driver, become
+from sandbox.workfiles import open_results
 
-JOB = struct.Struct("<cIdd6q")  # as in sandbox.slot
+JOB = struct.Struct("<cIdd6q?")  # as in sandbox.slot
 PRELOAD = (  # what most programs import; every further module makes every fork slower
     "array", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "enum",
     "functools", "heapq", "io", "itertools", "json", "linecache", "math", "numbers", "operator", "os.path", "queue",
@@ -140,17 +141,22 @@ def serve(
 
 
 def send_report(channel: socket.socket, report: dict[str, Any]) -> None:
+    descriptors = report.pop("descriptors", [])
     try:
-        channel.send(json.dumps(report).encode())
+        socket.send_fds(channel, [json.dumps(report).encode()], descriptors)
     except OSError:
         os._exit(0)
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def parse(data: bytes) -> Work:
-    _, number, cpu, wall, memory, output, file_bytes, files, processes, stack = JOB.unpack_from(data)
+    _, number, cpu, wall, memory, output, file_bytes, files, processes, stack, reserves = JOB.unpack_from(data)
+    driver, *fetch = data[JOB.size :].decode().split("\0")
     job: Any = types.SimpleNamespace(
-        number=number, driver=data[JOB.size :].decode(), cpu_seconds=cpu, wall_seconds=wall, memory_bytes=memory,
+        number=number, driver=driver, fetch=fetch, cpu_seconds=cpu, wall_seconds=wall, memory_bytes=memory,
         output_bytes=output, file_bytes=file_bytes, files=files, processes=processes, stack_bytes=stack,
+        reserves_memory=reserves,
     )  # fmt: skip
     result: Work = job
     return result
@@ -210,6 +216,8 @@ def supervise(
         "forbidden": forbidden or sigsys or code == -signal.SIGSYS,
         "files_exceeded": code == -signal.SIGXFSZ,
     }
+    if job.fetch:
+        report["fetched"], report["descriptors"] = open_results(cell.folder, job.fetch)
     for key, value in cell.counters().items():
         report[key] = value or report.get(key, False) if isinstance(value, bool) else value
     report["cpu_ms"] = max(report["cpu_ms"], 1000 * cpu)

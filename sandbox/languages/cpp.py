@@ -1,0 +1,24 @@
+"""C++."""
+
+from __future__ import annotations
+
+from sandbox.languages import Harness, Language
+
+LANGUAGE = Language(
+    name="cpp",
+    aliases=("c++", "cc"),
+    source="main.cpp",
+    compile=("g++", "-O2", "-std=gnu++17", "-w", "-o", "main", "{sources}"),
+    products=("main",),
+    run=("./main",),
+    install="apt-get install g++",
+    hello=(
+        "#include <bits/stdc++.h>\nusing namespace std;\n"
+        "int main() { string s; getline(cin, s); for (char &c : s) c = toupper(c); cout << s << endl; }\n"
+    ),
+    harness=Harness(
+        head="#include <cstdio>\n",
+        end='{ char line_[256]; if (fgets(line_, 256, stdin)) printf("\\n%s\\n", line_); }',
+        depth=1,
+    ),
+)

@@ -1,0 +1,55 @@
+"""Java: the file is called like its public class; what starts is the class with `main`."""
+
+from __future__ import annotations
+
+import re
+
+from sandbox.languages import Harness, Language
+
+_PUBLIC = re.compile(r"^\s*public\s+(?:(?:final|abstract|strictfp)\s+)*(?:class|interface|enum|record)\s+(\w+)", re.M)
+_CLASS = re.compile(r"\bclass\s+(\w+)")
+_MAIN = re.compile(r"\bstatic\s+(?:final\s+)?void\s+main\s*\(")
+
+
+def layout(source: str) -> tuple[str, str]:
+    public = _PUBLIC.search(source)
+    main = _MAIN.search(source)
+    before = [match.group(1) for match in _CLASS.finditer(source) if main and match.start() < main.start()]
+    name = public.group(1) if public else "Main"
+    return f"{name}.java", before[-1] if before else name
+
+
+LANGUAGE = Language(
+    name="java",
+    source="Main.java",
+    compile=(
+        "javac",
+        "-J-Xmx512m",
+        "-J-XX:+UseSerialGC",
+        "-J-XX:TieredStopAtLevel=1",
+        "-nowarn",
+        "-d",
+        ".",
+        "{sources}",
+    ),
+    products=("*.class",),
+    run=("java", "-Xmx{memory_mb}m", "-Xss{stack_mb}m", "-XX:+UseSerialGC", "-Xshare:auto", "-cp", ".", "{entry}"),
+    version=("-version",),
+    install="apt-get install default-jdk-headless",
+    binds=("/etc/java-*",),
+    layout=layout,
+    time_factor=2.0,
+    reserves_memory=True,
+    processes=40,
+    hello=(
+        "import java.util.Scanner;\npublic class Main {\n    public static void main(String[] a) {\n"
+        "        System.out.println(new Scanner(System.in).nextLine().toUpperCase());\n    }\n}\n"
+    ),
+    harness=Harness(
+        end=(
+            'try { System.out.println("\\n" + new java.io.BufferedReader(new java.io.InputStreamReader(System.in))'
+            ".readLine()); } catch (java.io.IOException e_) { throw new RuntimeException(e_); }"
+        ),
+        depth=2,
+    ),
+)

@@ -1,0 +1,316 @@
+"""Programs in other languages: compiled once, started by exec, judged as any other."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import languages
+from sandbox.grader import Grader
+from sandbox.languages import Harness, Language, LanguageUnavailable, get, names, register, toolchain
+from sandbox.limits import MEBIBYTE, Limits
+from sandbox.spec import CallCase, GradeRequest, Program, ProgramCase, StdioCase
+from sandbox.verdict import Integrity, Outcome, Status, Verdict
+
+LIMITS = Limits(cpu_seconds=2.0, wall_seconds=15.0)
+
+
+def fault(name: str) -> str:
+    try:
+        toolchain(name)
+    except LanguageUnavailable as error:
+        return str(error)
+    return ""
+
+
+OTHERS = [
+    pytest.param(name, marks=pytest.mark.skipif(bool(fault(name)), reason=fault(name) or "-"))
+    for name in names()
+    if name != "python"
+]
+cpp = pytest.mark.skipif(bool(fault("cpp")), reason=fault("cpp") or "-")
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(workers=1) as grader:
+        yield grader
+
+
+def judge(grader: Grader, language: str, source: str, stdin: str = "", stdout: str = "", **changes: object) -> Verdict:
+    request = GradeRequest(
+        program=Program(source=source, language=language),
+        cases=(StdioCase(stdin=stdin, stdout=stdout),),
+        **{"limits": LIMITS, **changes},
+    )
+    return grader.grade([request])[0]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_self_test_of_a_language_is_accepted_and_wrong_output_is_not(grader, name):
+    hello = get(name).hello
+    assert judge(grader, name, hello, "abc\n", "ABC\n").outcome is Outcome.AC
+    assert judge(grader, name, hello, "abc\n", "ABD\n").outcome is Outcome.WA
+
+
+BROKEN = {
+    "bash": None,  # bash has no compile step: a syntax error is a runtime error
+    "c": "int main(void) { return missing; }",
+    "cpp": "int main() { return missing; }",
+    "go": "package main\nfunc main() { missing() }",
+    "java": "public class Main { public static void main(String[] a) { missing(); } }",
+    "javascript": None,
+    "rust": "fn main() { missing(); }",
+    "typescript": None,
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_program_that_does_not_compile_is_told_the_compilers_words(grader, name):
+    if BROKEN[name] is None:
+        pytest.skip("this language has no compile step")
+    verdict = judge(grader, name, BROKEN[name])
+    assert verdict.outcome is Outcome.CE
+    assert "missing" in verdict.detail or "error" in verdict.detail
+
+
+EXIT_3 = {
+    "bash": "exit 3",
+    "c": "int main(void) { return 3; }",
+    "cpp": "int main() { return 3; }",
+    "go": 'package main\nimport "os"\nfunc main() { os.Exit(3) }',
+    "java": "public class Main { public static void main(String[] a) { System.exit(3); } }",
+    "javascript": "process.exit(3)",
+    "rust": "fn main() { std::process::exit(3) }",
+    "typescript": "process.exit(3)",
+}
+LOOP = {
+    "bash": "while :; do :; done",
+    "c": "int main(void) { for (volatile int i = 0;; i++); }",
+    "cpp": "int main() { for (volatile int i = 0;; i = i + 1); }",
+    "go": "package main\nfunc main() { for {} }",
+    "java": "public class Main { public static void main(String[] a) { while (true); } }",
+    "javascript": "for (;;);",
+    "rust": "fn main() { loop { std::hint::black_box(0); } }",
+    "typescript": "for (;;);",
+}
+HOG = {
+    "bash": None,
+    "c": "#include <stdlib.h>\n#include <string.h>\nint main(void) { for (;;) memset(malloc(1 << 20), 1, 1 << 20); }",
+    "cpp": "#include <vector>\nint main() { std::vector<std::vector<char>> v; for (;;) v.emplace_back(1 << 20, 1); }",
+    "go": "package main\nfunc main() { var v [][]byte; for { b := make([]byte, 1<<20); for i := range b { b[i] = 1 }; "
+    "v = append(v, b) } }",
+    "java": "import java.util.*;\npublic class Main { public static void main(String[] a) { List<byte[]> v = new ArrayList<>();"
+    " while (true) { byte[] b = new byte[1 << 20]; Arrays.fill(b, (byte) 1); v.add(b); } } }",
+    "javascript": "const v = []; for (;;) v.push(Buffer.alloc(1 << 20, 1));",
+    "rust": "fn main() { let mut v = vec![]; loop { v.push(vec![1u8; 1 << 20]); } }",
+    "typescript": "const v = []; for (;;) v.push(Buffer.alloc(1 << 20, 1));",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_exit_codes_time_and_memory_are_judged_in_every_language(grader, name):
+    verdict = judge(grader, name, EXIT_3[name])
+    assert (verdict.outcome, verdict.cases[0].exit_code) == (Outcome.RE, 3)
+    short = Limits(cpu_seconds=0.4, wall_seconds=15.0)
+    assert judge(grader, name, LOOP[name], limits=short).outcome is Outcome.TLE
+    if HOG[name]:
+        small = Limits(cpu_seconds=10.0, wall_seconds=30.0, memory_bytes=128 * MEBIBYTE)
+        assert judge(grader, name, HOG[name], limits=small).outcome is Outcome.MLE
+
+
+@cpp
+@pytest.mark.parametrize(
+    ("statement", "signal"),
+    [("std::abort();", 6), ("raise(SIGPIPE);", 13), ("raise(SIGALRM);", 14), ("*(volatile int *)0 = 1;", 11)],
+)
+def test_a_native_program_dies_of_signals_as_it_would_outside(grader, statement, signal):
+    source = f"#include <csignal>\n#include <cstdlib>\nint main() {{ {statement} }}"
+    verdict = judge(grader, "cpp", source)
+    assert (verdict.outcome, verdict.cases[0].signal) == (Outcome.RE, signal)
+
+
+@cpp
+def test_deep_recursion_is_honest_work_where_the_stack_allows_it(grader):
+    source = (
+        "#include <cstdio>\nint f(int n, volatile char *p) { volatile char a[900]; a[0] = p[0]; "
+        "int r = n ? f(n - 1, a) : 0; return r + a[0]; }\n"
+        'int main() { char c = 0; printf("%d\\n", f(300000, &c)); }'
+    )
+    deep = Limits(cpu_seconds=4.0, wall_seconds=15.0, stack_bytes=400 * MEBIBYTE)
+    assert judge(grader, "cpp", source, stdout="0\n", limits=deep).outcome is Outcome.AC
+    assert judge(grader, "cpp", source, stdout="0\n").outcome is Outcome.RE
+
+
+@cpp
+@pytest.mark.parametrize(
+    "line",
+    ['#include "/etc/shadow"', '#include "/etc/hostname"', "#include __FILE__", '#include "/dev/zero"'],
+)
+def test_compiling_reaches_nothing_of_the_host_and_ends(grader, line):
+    verdict = judge(grader, "cpp", f"{line}\nint main() {{}}")
+    assert verdict.outcome is Outcome.CE
+
+
+@cpp
+def test_a_compile_bomb_ends_as_a_compile_error_and_the_next_program_is_accepted(grader):
+    bomb = "#define A(x) x x x x x x x x x x\nint a[] = { A(A(A(A(A(A(A(A(A(1,))))))))) };\nint main() {}"
+    assert judge(grader, "cpp", bomb).outcome is Outcome.CE
+    assert judge(grader, "cpp", get("cpp").hello, "a\n", "A\n").outcome is Outcome.AC
+
+
+@cpp
+def test_a_program_is_compiled_once_however_many_cases_and_workers(monkeypatch):
+    from sandbox import build
+
+    calls = []
+    inner = build.compiled
+    monkeypatch.setattr(build, "compiled", lambda *args: calls.append(1) or inner(*args))
+    program = Program(source=get("cpp").hello, language="cpp")
+    request = GradeRequest(
+        program=program, cases=tuple(StdioCase(stdin=f"{c}\n", stdout=f"{c.upper()}\n") for c in "abc")
+    )
+    with Grader(workers=2) as grader:
+        verdicts = grader.grade([request] * 4)
+    assert [v.outcome for v in verdicts] == [Outcome.AC] * 4
+    assert len(calls) == 1
+
+
+def test_files_lie_beside_a_program(grader):
+    program = Program(
+        source="import helper\nprint(helper.f(), open('data/x.txt').read())",
+        files={"helper.py": "def f():\n    return 1\n", "data/x.txt": "two"},
+    )
+    verdict = grader.grade([GradeRequest(program=program, cases=(StdioCase(stdin="", stdout="1 two\n"),))])[0]
+    assert verdict.outcome is Outcome.AC, verdict
+
+
+@cpp
+def test_headers_and_further_sources_are_compiled_with_a_program(grader):
+    program = Program(
+        source='#include "f.h"\n#include <cstdio>\nint main() { printf("%d\\n", f()); }',
+        language="cpp",
+        files={"f.h": "int f();", "f.cpp": "int f() { return 7; }"},
+    )
+    verdict = grader.grade([GradeRequest(program=program, cases=(StdioCase(stdin="", stdout="7\n"),))])[0]
+    assert verdict.outcome is Outcome.AC, verdict
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../b", "a//b", "x\ny", "x\0y", "\ud800", "n" * 300, ""])
+def test_a_file_name_that_is_no_name_is_the_tasks_fault(grader, name):
+    program = Program(source="print(1)", files={name: "x"})
+    verdict = grader.grade([GradeRequest(program=program, cases=(StdioCase(stdin="", stdout="1\n"),))])[0]
+    assert verdict.outcome is Outcome.JE
+    assert "file name" in verdict.detail
+
+
+def test_an_unknown_language_is_the_tasks_fault_and_the_known_ones_are_named(grader):
+    verdict = judge(grader, "cobol", "x")
+    assert verdict.outcome is Outcome.JE
+    assert "python" in verdict.detail
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """Languages registered in a test are gone after it."""
+    monkeypatch.setattr(languages, "_added", {})
+    yield
+    languages._table.cache_clear()
+    toolchain.cache_clear()
+
+
+def test_a_language_without_its_toolchain_is_no_verdict_on_the_program(grader, added):
+    register(Language(name="absent", source="x", run=("no-such-tool-xyz", "{source}"), hello="", install="get it"))
+    verdict = judge(grader, "absent", "x")
+    assert verdict.status is Status.UNSCORABLE
+    assert "get it" in verdict.detail
+
+
+def test_a_language_is_added_by_one_record(grader, added):
+    program = "BEGIN { getline; print toupper($0) }\n"
+    register(
+        Language(name="awk", source="main.awk", run=("awk", "-f", "{source}"), hello=program, version=("-W", "version"))
+    )
+    if fault("awk"):
+        pytest.skip(fault("awk"))
+    assert judge(grader, "awk", program, "abc\n", "ABC\n").outcome is Outcome.AC
+
+
+def test_a_call_needs_python(grader):
+    request = GradeRequest(
+        program=Program(source="int main() {}", language="cpp"), cases=(CallCase(function="f", expected=1),)
+    )
+    verdict = grader.grade([request])[0]
+    assert verdict.outcome is Outcome.JE
+    assert "python" in verdict.detail
+
+
+# Test code in the program's own language: (program, test code, programs that are wrong or cheat)
+CPP_TEST = "#include <cassert>\nint main() {\n    assert(add(1, 2) == 3);\n    return 0;\n}\n"
+JAVA_TEST = (
+    "class Main {\n    public static void main(String[] a) {\n        if (new Solution().add(1, 2) != 3)\n"
+    "            throw new AssertionError();\n    }\n}\n"
+)
+SUITES = {
+    "c": ("int add(int a, int b) { return a + b; }", CPP_TEST.replace("cassert", "assert.h"), {
+        "wrong": "int add(int a, int b) { return a; }",
+        "exit": "#include <stdlib.h>\nint add(int a, int b) { exit(0); }",
+    }),
+    "cpp": ("int add(int a, int b) { return a + b; }", CPP_TEST, {
+        "wrong": "int add(int a, int b) { return a; }",
+        "exit": "#include <cstdlib>\nint add(int a, int b) { std::quick_exit(0); }",
+        "early": "#include <cstdlib>\nstruct X { X() { _Exit(0); } } x;\nint add(int a, int b) { return 0; }",
+        "print": '#include <cstdlib>\nint add(int a, int b) { puts("\\nok\\n"); fflush(stdout); _Exit(0); }',
+    }),
+    "java": ("class Solution { int add(int a, int b) { return a + b; } }", JAVA_TEST, {
+        "wrong": "class Solution { int add(int a, int b) { return a; } }",
+        "halt": "class Solution { int add(int a, int b) { Runtime.getRuntime().halt(0); return 0; } }",
+    }),
+    "javascript": ("const add = (a, b) => a + b;", "console.assert(add(1, 2) === 3);", {
+        "wrong": "const add = (a, b) => a;",
+        "exit": "const add = (a, b) => process.exit(0);",
+        "hook": "process.on('exit', () => { console.log('ok'); process.exitCode = 0; }); const add = () => { throw 1 };",
+    }),
+    "python": ("def add(a, b):\n    return a + b\n", "assert add(1, 2) == 3", {
+        "wrong": "def add(a, b):\n    return a\n",
+        "exit": "import sys\ndef add(a, b):\n    sys.exit(0)\n",
+        "_exit": "import os\ndef add(a, b):\n    os._exit(0)\n",
+    }),
+    "rust": (
+        "fn add(a: i32, b: i32) -> i32 { a + b }\nfn main() {}",
+        "#[cfg(test)]\nmod tests {\n  use super::*;\n  #[test]\n  fn t() {\n    assert_eq!(add(1, 2), 3);\n  }\n}\n",
+        {
+            "wrong": "fn add(a: i32, _b: i32) -> i32 { a }\nfn main() {}",
+            "exit": "fn add(_a: i32, _b: i32) -> i32 { std::process::exit(0) }\nfn main() {}",
+        },
+    ),
+    "bash": ("add() { echo $(($1 + $2)); }", '[[ $(add 1 2) == 3 ]] || exit 1', {
+        "wrong": "add() { echo $1; }",
+        "exit": "exit 0",
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [pytest.param("python"), *OTHERS])
+def test_a_test_program_passes_only_if_it_runs_to_its_end(grader, name):
+    if name not in SUITES:
+        pytest.skip("no test program for this language here")
+    right, after, wrong = SUITES[name]
+    sources = {"right": right, **wrong}
+    requests = [
+        GradeRequest(program=Program(source=s, language=name), cases=(ProgramCase(after=after),), limits=LIMITS)
+        for s in sources.values()
+    ]
+    verdicts = dict(zip(sources, grader.grade(requests), strict=True))
+    assert verdicts.pop("right").outcome is Outcome.AC
+    assert {cheat: v.status for cheat, v in verdicts.items()} == dict.fromkeys(verdicts, Status.FAIL)
+    assert {v.integrity for v in verdicts.values()} == {Integrity.COOPERATIVE}
+
+
+def test_every_language_has_what_the_others_have():
+    for name in names():
+        language = get(name)
+        assert language.hello and language.source, name
+        assert language.in_process or language.install, name
+        assert language.harness is None or isinstance(language.harness, Harness)
+    assert languages.of_file("x.cpp") == "cpp"
+    assert languages.of_file("x.unknown") == "python"
