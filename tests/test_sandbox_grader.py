@@ -259,9 +259,9 @@ class Flaky:
         self.faults = faults
         self.num_slots = 0
 
-    def open_slot(self) -> Slot:
+    def open_slot(self, binds: tuple[str, ...] = ()) -> Slot:
         self.num_slots += 1
-        return FlakySlot(self, self._real.open_slot())
+        return FlakySlot(self, self._real.open_slot(binds))
 
     def close(self) -> None:
         self._real.close()
