@@ -30,7 +30,7 @@ from itertools import repeat
 from typing import Any
 
 from sandbox.codec import MAX_DEPTH, MAX_NODES
-from sandbox.spec import Checker, Comparison, Rule, Value
+from sandbox.spec import Checker, Comparison, Value
 
 _SIMPLE = frozenset({int, str})  # equal or not, whatever the checker: no NaN, no bool, nothing nested
 Pairs = dict[Value, Value]
@@ -46,7 +46,7 @@ _PLAIN = {checker: Comparison(checker=checker) for checker in Checker}
 _PIECES = re.compile(rb"\s+|\S+")
 
 
-def text_matches(rule: Rule, answer: bytes, expected: bytes) -> bool:
+def text_matches(rule: Checker | Comparison, answer: bytes, expected: bytes) -> bool:
     """Is the stdout `answer` accepted where `expected` is asked for?
 
     >>> text_matches(Checker.LINES, b"1 2 \\r\\n\\n", b"1 2"), text_matches(Checker.TOKENS, b"1 2", b"1\\n2")
@@ -68,7 +68,7 @@ def text_matches(rule: Rule, answer: bytes, expected: bytes) -> bool:
     return _lines(answer) == _lines(expected)
 
 
-def values_match(rule: Rule, answer: Value, expected: Value) -> bool:
+def values_match(rule: Checker | Comparison, answer: Value, expected: Value) -> bool:
     """Is the returned `answer` accepted where `expected` is asked for? See the table above.
 
     >>> values_match(Checker.EQUAL, (1, 2.0), [1, 2]), values_match(Checker.EQUAL, True, 1)
@@ -84,7 +84,7 @@ def values_match(rule: Rule, answer: Value, expected: Value) -> bool:
         return False
 
 
-def comparison(rule: Rule) -> Comparison:
+def comparison(rule: Checker | Comparison) -> Comparison:
     return rule if isinstance(rule, Comparison) else _PLAIN[rule]
 
 

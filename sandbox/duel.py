@@ -10,36 +10,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from sandbox.codec import CodecError, frame, loads
-from sandbox.judge import player_message
+from sandbox.judge import Ending, player_message
 from sandbox.lift import suite_names
-from sandbox.limits import MEBIBYTE, Limits
-from sandbox.spec import AssertCase, SuiteCase
+from sandbox.limits import Limits
+from sandbox.spec import VALIDATION, AssertCase, SuiteCase
 from sandbox.verdict import Outcome
 from sandbox.wire import Wire, pump
 
-REFEREE = Limits(
-    cpu_seconds=10.0, wall_seconds=30.0, memory_bytes=1024 * MEBIBYTE, output_bytes=64 * MEBIBYTE, processes=64
-)
 UNASKED = "protocol: an answer that nobody asked for"
 HEAVY_BYTES, HEAVY_MESSAGES = 64 * 1024, 10_000  # answers beyond this make a test's failure the candidate's
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How one case ended. `alive`: the process can take another; `gone`: it ended, or was ended, without an answer."""
-
-    flags: tuple[Outcome, ...] = ()
-    detail: str = ""
-    alive: bool = True
-    gone: bool = False
-
-    def __post_init__(self) -> None:
-        if self.gone:
-            object.__setattr__(self, "alive", False)
 
 
 class Duel:
@@ -114,7 +96,7 @@ class Duel:
         """The referee's next message, waited for on its own clock."""
         referee = self._referee
         began = time.monotonic()
-        deadline = began + REFEREE.wall_seconds - self._referee_seconds
+        deadline = began + VALIDATION.wall_seconds - self._referee_seconds
         in_time = self._wait(lambda: bool(referee.frames or referee.ended or referee.overflow), deadline)
         self._referee_seconds += time.monotonic() - began
         if in_time and referee.frames and not referee.overflow:

@@ -20,11 +20,34 @@ from sandbox.backend import Backend, Job, RunExit, Slot
 from sandbox.build import Builds, Runnable
 from sandbox.checkers import text_matches, values_match
 from sandbox.codec import CodecError, decode, encode, frame, loads
-from sandbox.duel import REFEREE, UNASKED, Duel, Ending
-from sandbox.judge import HARD, NEAR, Seen, crash_detail, explain, is_near, limit_flags, result, script_flags
+from sandbox.duel import UNASKED, Duel
+from sandbox.judge import (
+    HARD,
+    NEAR,
+    Ending,
+    Lost,
+    Seen,
+    crash_detail,
+    explain,
+    is_near,
+    limit_flags,
+    result,
+    script_flags,
+)
 from sandbox.library import pytest_archive
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Framework, Program, Rule, StdioCase, SuiteCase
+from sandbox.spec import (
+    VALIDATION,
+    AssertCase,
+    CallCase,
+    Framework,
+    FunctionChecker,
+    Program,
+    Rule,
+    StdioCase,
+    SuiteCase,
+)
+from sandbox.validate import Validation
 from sandbox.verdict import CaseResult, Isolation, Outcome
 from sandbox.wire import Wire, pump
 
@@ -33,10 +56,6 @@ FRESH = (Outcome.MLE, Outcome.OLE, Outcome.FLE, Outcome.PLE, Outcome.TLE, Outcom
 
 
 _ASSERTION = re.compile(rb"[Aa]ssert(ion|_eq|_ne|!)?|panicked at")  # what the runtimes of several languages print
-
-
-class Lost(Exception):
-    """The infrastructure failed; says nothing about the program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +72,7 @@ class Executor:
     def __init__(self, backend: Backend, builds: Builds | None = None):
         self._backend, self._builds = backend, builds or Builds()
         self._slots: dict[str, Slot] = {}
+        self._validation = Validation(lambda: self._slot("referee"))
 
     @property
     def isolation(self) -> Isolation:
@@ -64,8 +84,8 @@ class Executor:
 
     def stdio(self, program: Runnable, case: StdioCase, limits: Limits, checker: Rule, slack: float = 1.0) -> Trial:
         ended, seen, outcome = self._script(program, case.stdin.encode(), limits, slack)
-        if not outcome.flags and not _prints(checker, seen.stdout, case):
-            outcome = Ending(flags=(Outcome.WA,), detail="the output differs" if seen.stdout else "no output")
+        if not outcome.flags:
+            outcome = self._compare(checker, seen.stdout, case)
         return Trial(
             result=_script_result(ended, seen, outcome), near=is_near(ended, limits) and not ended.cpu_exceeded
         )
@@ -113,7 +133,9 @@ class Executor:
                 [wire], lambda: bool(wire.frames or wire.ended or wire.overflow or wire.broken), wire.run.deadline
             )
             wire.late = not in_time
-            ending, output = _call_ending(wire, case, checker)
+            ending, output = _call_ending(wire)
+            if ending.alive and not ending.flags:
+                ending = self._compare_values(checker, output, case)
             batch.add(ending, output, time.monotonic() - began)
             if not ending.alive or (stop_early and ending.flags):
                 break
@@ -133,10 +155,10 @@ class Executor:
         """The results of the first few cases, at least one. They are of one kind."""
         pytest = any(isinstance(case, SuiteCase) and case.framework is Framework.PYTEST for case in cases)
         library = pytest_archive() if pytest else b""
-        longer = replace(_widen(limits, slack), wall_seconds=limits.wall_seconds + REFEREE.wall_seconds)
+        longer = replace(_widen(limits, slack), wall_seconds=limits.wall_seconds + VALIDATION.wall_seconds)
         player = self._open(program, program.job(longer, "player"))
         try:
-            patient = replace(REFEREE, wall_seconds=longer.wall_seconds)
+            patient = replace(VALIDATION, wall_seconds=longer.wall_seconds)
             job = Job(driver="referee", source=library, limits=patient)
             referee = Wire(self._slot("referee").start(job), patient, discard=True)
         except BaseException:
@@ -156,6 +178,20 @@ class Executor:
         finally:
             self._finish(referee, kill=True)
         return batch.trials(ended, seen, unsolicited=bool(player.frames))
+
+    def _compare(self, rule: Rule, stdout: bytes, case: StdioCase) -> Ending:
+        if isinstance(rule, FunctionChecker):
+            return self._validation.function(rule, case.stdin, stdout.decode("utf-8", "replace"), case.stdout)
+        if any(text_matches(rule, stdout, right.encode()) for right in (case.stdout, *case.alternatives)):
+            return Ending()
+        return Ending(flags=(Outcome.WA,), detail="the output differs" if stdout else "no output")
+
+    def _compare_values(self, rule: Rule, value: Any, case: CallCase) -> Ending:
+        if isinstance(rule, FunctionChecker):
+            return self._validation.function(rule, case.args, value, case.expected)
+        if any(values_match(rule, value, right) for right in (case.expected, *case.alternatives)):
+            return Ending()
+        return Ending(flags=(Outcome.WA,), detail="the value differs")
 
     def renew(self) -> None:
         """Give up the slots; the next run opens fresh ones."""
@@ -261,6 +297,7 @@ class _Batch:
                         truncated=last and seen.overflow,
                         cpu_ms=ended.cpu_ms * share,
                         wall_ms=1000 * seconds,
+                        share=ending.share if own <= {Outcome.PA} else None,
                     ),
                     near=near,
                 )
@@ -268,11 +305,7 @@ class _Batch:
         return trials
 
 
-def _prints(checker: Rule, stdout: bytes, case: StdioCase) -> bool:
-    return any(text_matches(checker, stdout, right.encode()) for right in (case.stdout, *case.alternatives))
-
-
-def _call_ending(wire: Wire, case: CallCase, checker: Rule) -> tuple[Ending, Any]:
+def _call_ending(wire: Wire) -> tuple[Ending, Any]:
     """What one answer, or none, means; and the value that was returned, as the program may see it."""
     if wire.overflow or wire.late or not wire.frames:
         return Ending(gone=True), None
@@ -283,9 +316,7 @@ def _call_ending(wire: Wire, case: CallCase, checker: Rule) -> tuple[Ending, Any
         if type(message) is not dict or len(message) - ("load" in message) != 1:
             raise CodecError("an answer must have one key")
         if "ok" in message:
-            value = decode(message["ok"])
-            matches = any(values_match(checker, value, right) for right in (case.expected, *case.alternatives))
-            return Ending(flags=() if matches else (Outcome.WA,), detail="" if matches else "the value differs"), value
+            return Ending(), decode(message["ok"])
         ((kind, text),) = ((key, value) for key, value in message.items() if key != "load")
         if kind not in ("ce", "bad", "raised") or type(text) is not str:
             raise CodecError("an answer of no known kind")
@@ -300,7 +331,14 @@ def _call_ending(wire: Wire, case: CallCase, checker: Rule) -> tuple[Ending, Any
 
 
 def _script_result(ended: RunExit, seen: Seen, outcome: Ending) -> CaseResult:
-    return result(set(outcome.flags), ended, detail=outcome.detail, output=seen.stdout, truncated=seen.overflow)
+    return result(
+        set(outcome.flags),
+        ended,
+        detail=outcome.detail,
+        output=seen.stdout,
+        truncated=seen.overflow,
+        share=outcome.share,
+    )
 
 
 def _message(wire: Wire) -> dict[str, Any] | None:

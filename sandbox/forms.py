@@ -9,8 +9,9 @@ The one grammar of task files, here and in `tasks`. A case is an object, of one 
 - suite: {"suite": the text of a test file, "framework": "unittest" or "pytest", "module": what it imports}
 
 Values are in the tagged JSON of `sandbox.codec`. A checker is its name, or {"kind": "floats", "absolute": 1e-4, ..} with the
-fields of `sandbox.spec.Comparison`. A group is {"cases": [0, 1], "points": 30}, with "award" and "stop_early" where they
-differ from all and true. What is written is read back equal.
+fields of `sandbox.spec.Comparison`, or {"kind": "function", "source": ..} for a `FunctionChecker`. A group is
+{"cases": [0, 1], "points": 30}, with "award" and "stop_early" where they differ from all and true. What is written is
+read back equal.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sandbox.codec import CodecError, decode, encode
 from sandbox.errors import nearest
 from sandbox.limits import Limits
 from sandbox.spec import (
+    VALIDATION,
     AssertCase,
     Award,
     CallCase,
@@ -30,6 +32,7 @@ from sandbox.spec import (
     Checker,
     Comparison,
     Framework,
+    FunctionChecker,
     Group,
     ProgramCase,
     Rule,
@@ -95,6 +98,13 @@ def read_case(record: Any) -> Case:
 def rule_to_json(rule: Rule) -> Any:
     if isinstance(rule, Checker):
         return rule.value
+    if isinstance(rule, FunctionChecker):
+        record: dict[str, Any] = {"kind": "function", "source": rule.source}
+        if not rule.accepts_answer:
+            record["accepts_answer"] = False
+        if limits := _changed(rule.limits, VALIDATION):
+            record["limits"] = limits
+        return record
     return {"kind": rule.checker.value, **_changed(rule, Comparison(checker=rule.checker))}
 
 
@@ -102,8 +112,12 @@ def read_rule(value: Any) -> Rule:
     """The checker in the field `checker`. Raises FormFault."""
     settings = dict(value) if isinstance(value, dict) else {}
     name = settings.pop("kind", None) if isinstance(value, dict) else value
+    if name == "function":
+        return _function(settings)
     if not isinstance(name, str) or name not in set(Checker):
-        raise FormFault("checker", f"is {name!r}", nearest(name if isinstance(name, str) else "", Checker))
+        raise FormFault(
+            "checker", f"is {name!r}", nearest(name if isinstance(name, str) else "", [*Checker, "function"])
+        )
     valid = {field.name for field in fields(Comparison)} - {"checker"}
     for unknown in (key for key in settings if key not in valid):
         raise FormFault("checker", f"has no {unknown!r}", nearest(unknown, valid))
@@ -113,6 +127,19 @@ def read_rule(value: Any) -> Rule:
         return Comparison(checker=Checker(name), **settings)
     except ValueError as error:
         raise FormFault("checker", f"cannot be used ({error})", "change that field") from None
+
+
+def _function(settings: dict[str, Any]) -> FunctionChecker:
+    valid = ("source", "accepts_answer", "limits")
+    for unknown in (key for key in settings if key not in valid):
+        raise FormFault("checker", f"has no {unknown!r}", nearest(unknown, valid))
+    accepts = settings.get("accepts_answer", True)
+    if type(accepts) is not bool or not isinstance(settings.get("source"), str):
+        raise FormFault(
+            "checker", "has no source, or accepts_answer is no truth value", "give Python text and true or false"
+        )
+    limits = read_limits(limits_to_json(VALIDATION) | settings.get("limits", {}))
+    return FunctionChecker(source=settings["source"], accepts_answer=accepts, limits=limits)
 
 
 def limits_to_json(limits: Limits) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from math import fsum
 
 from sandbox.backend import SandboxUnavailable
 from sandbox.build import CompileFailed, Runnable
-from sandbox.execute import Executor, Lost, Trial
+from sandbox.execute import Executor, Trial
 from sandbox.harness import joined
 from sandbox.intake import request_fault, source_fault
-from sandbox.judge import bare
+from sandbox.judge import Lost, bare
 from sandbox.languages import LanguageUnavailable
 from sandbox.points import UNSCORABLE, is_lost, outcome_and_points
 from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, Program, ProgramCase, StdioCase, SuiteCase

@@ -11,7 +11,18 @@ from sandbox.codec import CodecError, encode
 from sandbox.harness import end_fault
 from sandbox.languages import Language, get
 from sandbox.lift import suite_names
-from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Group, ProgramCase, StdioCase, SuiteCase
+from sandbox.spec import (
+    AssertCase,
+    CallCase,
+    Case,
+    FunctionChecker,
+    GradeRequest,
+    Group,
+    ProgramCase,
+    Rule,
+    StdioCase,
+    SuiteCase,
+)
 from sandbox.workfiles import name_fault
 
 MAX_SOURCE_BYTES = 1 << 20
@@ -47,6 +58,8 @@ def request_fault(request: GradeRequest) -> str:
         return f"the program's files hold more than limits.file_bytes, {request.limits.file_bytes}"
     if not request.cases:
         return "no cases: a program cannot pass nothing"
+    if fault := _rule_fault(request.checker):
+        return fault
     for number, case in enumerate(request.cases):
         try:
             fault = _case_fault(case) or _language_fault(case, language)
@@ -80,6 +93,13 @@ def _lone_surrogate(text: str) -> bool:
     return False
 
 
+def _rule_fault(rule: Rule | None) -> str:
+    if isinstance(rule, FunctionChecker):
+        fault = source_fault(rule.source)[1]
+        return f"the checker is faulty: {fault}" if fault else ""
+    return ""
+
+
 def _group_fault(group: Group, request: GradeRequest) -> str:
     if not group.cases:
         return "no cases: it could not be earned"
@@ -94,6 +114,7 @@ def _case_fault(case: Case) -> str:
     if isinstance(case, StdioCase):
         for text in (case.stdin, case.stdout, *case.alternatives):
             text.encode()
+        return _rule_fault(case.checker)
     elif isinstance(case, CallCase):
         encode([*case.args, case.kwargs, case.expected, *case.alternatives])
         if not case.function or not all(part.isidentifier() for part in case.function.split(".")):

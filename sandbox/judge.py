@@ -21,6 +21,10 @@ NEAR = 0.8  # of a limit: a result beyond this share of it is run again, alone
 HARD = {Outcome.SV, Outcome.MLE, Outcome.OLE, Outcome.TLE, Outcome.WTLE}  # these fail a case whatever it answered
 
 
+class Lost(Exception):
+    """The infrastructure failed; says nothing about the program."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What the judge itself noticed about one run, besides the kernel's counters."""
@@ -30,6 +34,21 @@ class Seen:
     stderr_head: bytes = b""
     overflow: bool = False  # more output than allowed; killed for it
     late: bool = False  # killed at the wall limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How one case ended. `alive`: the process can take another; `gone`: it ended, or was ended, without an answer."""
+
+    flags: tuple[Outcome, ...] = ()
+    detail: str = ""
+    alive: bool = True
+    gone: bool = False
+    share: float | None = None  # of the points, where a checker gave one
+
+    def __post_init__(self) -> None:
+        if self.gone:
+            object.__setattr__(self, "alive", False)
 
 
 def limit_flags(ended: RunExit, seen: Seen, limits: Limits) -> set[Outcome]:
@@ -74,6 +93,7 @@ def result(
     truncated: bool = False,
     cpu_ms: float | None = None,
     wall_ms: float | None = None,
+    share: float | None = None,
 ) -> CaseResult:
     """A case result; no flags is AC. cpu_ms and wall_ms replace those of the run where several cases shared it."""
     outcome = worst(flags) if flags else Outcome.AC
@@ -91,6 +111,7 @@ def result(
         output_head=printable(kept[: 4 * HEAD_CHARACTERS].decode("utf-8", "backslashreplace"))[:HEAD_CHARACTERS],
         output_digest=hashlib.sha256(kept).hexdigest() if kept else "",
         output_truncated=truncated,
+        share=share,
     )
 
 

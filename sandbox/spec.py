@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sandbox.limits import Limits
+from sandbox.limits import MEBIBYTE, Limits
 
 Value = Any  # a plain value, checked by sandbox.codec
 
@@ -55,7 +55,29 @@ class Comparison:
                 raise ValueError(f"checker.{name} is {getattr(self, name)!r}: give true or false")
 
 
-Rule = Checker | Comparison
+VALIDATION = Limits(
+    cpu_seconds=10.0, wall_seconds=30.0, memory_bytes=1024 * MEBIBYTE, output_bytes=64 * MEBIBYTE, processes=64
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionChecker:
+    """A trusted Python function that decides, in a jail of its own: `check(stdin, stdout, answer)`, all three text.
+
+    For a call it is `check(args, result, expected)`. It returns True, False or a share of the points from 0 to 1, or a
+    tuple of that and a line for the log. Anything else, an exception and a time-out are the task's fault, and so is,
+    with `accepts_answer`, that it rejects the expected answer itself.
+
+    >>> FunctionChecker(source="def check(stdin, stdout, answer): return stdout.strip() == answer.strip()").accepts_answer
+    True
+    """
+
+    source: str
+    accepts_answer: bool = True
+    limits: Limits = VALIDATION
+
+
+Rule = Checker | Comparison | FunctionChecker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +91,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StdioCase:
-    """Run the program with `stdin`; the judge compares its stdout with `stdout`, or with any of `alternatives`."""
+    """Run the program with `stdin`; the judge compares its stdout with `stdout`, or any of `alternatives`."""
 
     stdin: str
     stdout: str
@@ -159,6 +181,9 @@ class Group:
     points: float
     award: Award = Award.ALL
     stop_early: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "award", Award(self.award))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from sandbox.spec import (
     Checker,
     Comparison,
     Framework,
+    FunctionChecker,
     Group,
     Rule,
     StdioCase,
@@ -34,6 +35,7 @@ from sandbox.spec import (
 )
 
 WIDE = Comparison(checker=Checker.FLOATS, absolute=1e-3, relative=0.0, ignore_case=True)
+OWN = FunctionChecker(source="def check(a, b, c): return True", accepts_answer=False, limits=Limits(cpu_seconds=1))
 CASES: list[Case] = [
     StdioCase(stdin="a\n", stdout="b"),
     StdioCase(stdin="", stdout="b", alternatives=("c", ""), checker=WIDE),
@@ -52,7 +54,7 @@ def test_a_case_is_read_back_as_it_was_written(case: Case) -> None:
     assert read_case(record) == case
 
 
-@pytest.mark.parametrize("rule", [*Checker, WIDE, Comparison(checker=Checker.TOKENS, exact_spaces=True)])
+@pytest.mark.parametrize("rule", [*Checker, WIDE, Comparison(checker=Checker.TOKENS, exact_spaces=True), OWN])
 def test_a_checker_is_read_back_as_it_was_written(rule: Rule) -> None:
     assert read_rule(json.loads(json.dumps(rule_to_json(rule)))) == rule
 
