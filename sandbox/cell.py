@@ -61,22 +61,22 @@ class Cell(Protocol):
 
 def build(config: dict[str, Any]) -> Cell:
     sys.path.extend(config["site"])
-    return PlainCell()
+    return PlainCell(config["folder"])
 
 
 class PlainCell:
     layers: tuple[str, ...] = ("rlimits",)
     tick_seconds = 0.02
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of a run come to the zygote
-        self.folder = ""
+        self._base, self.folder = folder, ""
         self._limits: list[tuple[int, tuple[int, int]]] = []
         fix_limits()
 
     def prepare(self, job: Work) -> None:
         self._limits = run_limits(job, cap_address_space=True)
-        self.folder = tempfile.mkdtemp(prefix="sandbox-plain-")
+        self.folder = tempfile.mkdtemp(dir=self._base)
 
     def enter(self, job: Work) -> None:
         os.chdir(self.folder)

@@ -8,11 +8,14 @@ the program reads and writes whatever the caller may, and reaches the network. N
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import sysconfig
+import tempfile
 import threading
 from typing import Any
 
+from sandbox.backend import SandboxUnavailable
 from sandbox.slot import ZygoteSlot
 from sandbox.verdict import Isolation
 
@@ -27,9 +30,13 @@ class PlainBackend:
         self.isolation = Isolation(backend="plain", layers=("rlimits",))
         self._slots: set[ZygoteSlot] = set()
         self._lock = threading.Lock()
+        try:
+            self._folder = tempfile.mkdtemp(prefix="sandbox-plain-")
+        except OSError as error:
+            raise SandboxUnavailable(f"no temporary folder ({error.strerror}): set TMPDIR to a writable one") from None
 
     def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
-        slot = ZygoteSlot("plain", _configure, self._slots.discard)
+        slot = ZygoteSlot("plain", self._configure, self._slots.discard)
         with self._lock:
             self._slots.add(slot)
         self.isolation = slot.isolation
@@ -38,8 +45,9 @@ class PlainBackend:
     def close(self) -> None:
         for slot in list(self._slots):
             slot.close()
+        shutil.rmtree(self._folder, ignore_errors=True)  # of a zygote that was killed
 
-
-def _configure() -> tuple[dict[str, Any], list[int]]:
-    site = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    return {"mode": "plain", "site": [path for path in dict.fromkeys(site) if path in sys.path]}, []
+    def _configure(self) -> tuple[dict[str, Any], list[int]]:
+        site = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        visible = [path for path in dict.fromkeys(site) if path in sys.path]
+        return {"mode": "plain", "site": visible, "folder": self._folder}, []
