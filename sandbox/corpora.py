@@ -11,12 +11,12 @@ The programs are data: `sandbox/corpus/{hostile,friendly}/*.toml`, a file for ea
     sys.exit(0)
     '''
 
-`must` has an outcome for each kind of case, or for `every` (several that will do: "TLE|WTLE"); the case of a kind is
-the one below, in which 4 is the right answer, unless `cases` gives others (form: `sandbox.forms`), for which `must`
-is the outcome of the whole, or a list of the outcome of each. `gaps` names the backends that cannot stop the program,
-each with the reason; `harms` the backends under which it is not run at all, because it would hurt the machine.
-`needs` is a package that the program imports. Long texts are written once: `source_times`, `stdin_times` and
-`stdout_times` repeat them.
+`must` has an outcome for each kind of case, or for `every` kind whose tests are out of the program's reach (several
+that will do: "TLE|WTLE"); the case of a kind is the one below, in which 4 is the right answer, unless `cases` gives
+others (form: `sandbox.forms`), for which `must` is the outcome of the whole, or a list of the outcome of each. `gaps`
+names the backends that cannot stop the program, or the integrity under which it cannot be stopped, each with the
+reason; `harms` the backends under which it is not run at all, because it would hurt the machine. `needs` is a package
+that the program imports. Long texts are written once: `source_times`, `stdin_times` and `stdout_times` repeat them.
 
 A hostile program that looks for something prints the right answer if it finds it: its verdict is WA where the sandbox holds.
 """
@@ -32,7 +32,7 @@ from typing import Any
 from sandbox.errors import BadInput
 from sandbox.forms import FormFault, read_case, read_limits, read_rule
 from sandbox.limits import MEBIBYTE, Limits
-from sandbox.spec import AssertCase, CallCase, Case, Framework, GradeRequest, Program, StdioCase, SuiteCase
+from sandbox.spec import AssertCase, CallCase, Case, Framework, GradeRequest, Program, ProgramCase, StdioCase, SuiteCase
 from sandbox.verdict import Outcome
 
 FOLDER = Path(__file__).parent / "corpus"
@@ -45,8 +45,10 @@ STANDARD_CASES: dict[str, Case] = {
         code="import unittest\nfrom solution import f\n"
         "class TestF(unittest.TestCase):\n    def test_f(self): self.assertEqual(f(2), 4)\n"
     ),
+    "program": ProgramCase(after="assert f(2) == 4"),
     "pytest": SuiteCase(code="import solution\ndef test_f(): assert solution.f(2) == 4\n", framework=Framework.PYTEST),
 }
+SEPARATE_KINDS = tuple(kind for kind in STANDARD_CASES if kind != "program")  # what `every` stands for
 # Hostile programs get little, so that those which take all they can get are soon done.
 TIGHT = Limits(
     cpu_seconds=0.4,
@@ -104,7 +106,8 @@ def _specimens(path: Path, entry: dict[str, Any]) -> Iterator[Specimen]:
     given = tuple(map(read_case, entry.get("cases", ())))
     kinds = must if isinstance(must, dict) else {"": must}
     if "every" in kinds:
-        kinds = dict.fromkeys(STANDARD_CASES, kinds["every"])
+        kinds = {**dict.fromkeys(SEPARATE_KINDS, kinds["every"]), **kinds}
+        del kinds["every"]
     for kind, outcomes in kinds.items():
         for outcome in "|".join(outcomes).split("|") if isinstance(outcomes, list) else outcomes.split("|"):
             Outcome(outcome)

@@ -28,6 +28,7 @@ from sandbox.backend import SandboxUnavailable
 from sandbox.corpora import Specimen, read_corpora
 from sandbox.errors import BadInput, nearest
 from sandbox.grader import Grader
+from sandbox.languages import LanguageUnavailable, toolchain
 from sandbox.selfchecks import CHECKS, Check
 from sandbox.spec import AssertCase, CallCase, GradeRequest, Program, StdioCase
 from sandbox.verdict import Isolation, Outcome, Verdict
@@ -195,21 +196,24 @@ def _reason_not_to_run(specimen: Specimen, backend: str) -> str:
         return f"would harm this machine: {backend} cannot stop it"
     if specimen.needs and find_spec(specimen.needs) is None:
         return f"{specimen.needs} is not installed"
+    try:
+        toolchain(specimen.request.program.language)
+    except LanguageUnavailable as error:
+        return str(error)
     return ""
 
 
 def _judge(specimen: Specimen, verdict: Verdict, backend: str) -> tuple[State, str]:
     """Is this the required verdict? And what there is to say about it."""
     detail = verdict.detail or next((case.detail for case in verdict.cases if case.detail), "another verdict")
-    if verdict.outcome is Outcome.JE and specimen.request.program.language != "python":
-        return State.NOT_RUN, detail
     if specimen.needs and "ModuleNotFoundError" in detail:
         return State.NOT_RUN, f"programs cannot import {specimen.needs} here"
     outcomes = [case.outcome for case in verdict.cases] if specimen.each else [verdict.outcome]
     if len(outcomes) == len(specimen.must) and all(map(_allows, specimen.must, outcomes)):
         return State.OK, ""
-    if backend in specimen.gaps:
-        return State.GAP, specimen.gaps[backend]
+    for reason in (specimen.gaps.get(backend), specimen.gaps.get(verdict.integrity)):
+        if reason:
+            return State.GAP, reason
     return State.WRONG, detail
 
 

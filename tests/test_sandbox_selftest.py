@@ -21,6 +21,7 @@ from sandbox.selftest import Report, Row, State, chosen, selftest
 from sandbox.selftest_table import lines, summary
 
 SPECIMENS = read_corpora()
+COOPERATIVE_GAPS = {"any_always_equal.program", "cpp_always_equal"}  # where test and program share a process
 NAMES = [specimen.name for specimen in SPECIMENS]
 ENTRY = '[[program]]\nname = "a"\nwhat = "b"\nmust = {stdio = "AC"}\nsource = "print(4)"\n'
 
@@ -35,7 +36,7 @@ def test_the_verdict_is_the_required_one_and_nothing_is_left(report: Report, nam
     (row,) = [row for row in report.rows if row.name == name]
     if row.state is State.NOT_RUN:
         pytest.skip(row.note)
-    assert row.state is State.OK, row
+    assert row.state is (State.GAP if name in COOPERATIVE_GAPS else State.OK), row
 
 
 def test_nothing_is_left_behind_by_all_of_it(report: Report) -> None:
@@ -74,12 +75,12 @@ def test_the_table_says_where_every_line_of_the_list_is_tried() -> None:
 
 def test_what_fools_other_graders_is_tried_in_every_kind_of_case() -> None:
     tried = {s.name for s in SPECIMENS if s.section == "K_every_kind"}
-    exploits = {name.split(".")[0] for name in tried}
+    exploits = {name.split(".")[0] for name in tried if name.startswith("any_")}
     assert exploits >= {
         "any_always_equal", "any_frame_walk", "any_forged_channel", "any_exit_0", "any_patched_unittest",
         "any_prefix_output", "any_result_at_exit",
     }  # fmt: skip
-    assert tried == {f"{name}.{kind}" for name in exploits for kind in STANDARD_CASES}
+    assert tried >= {f"{name}.{kind}" for name in exploits for kind in STANDARD_CASES}
 
 
 def specimen(name: str, **changes: object) -> Specimen:
