@@ -6,7 +6,6 @@ Everything a person can get wrong ends in one line on stderr and exit code 2.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -131,8 +130,7 @@ def selftest(
 
 
 def main() -> None:
-    """Entry point of the command."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    """Entry point of the command. SIGPIPE stays ignored: a program that closes its input must not end its judge."""
     app(prog_name="sandbox")
 
 

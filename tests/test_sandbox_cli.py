@@ -37,6 +37,23 @@ def lines(path: Path, *records: object) -> Path:
     return path
 
 
+def test_a_program_that_closes_its_input_does_not_end_the_command(tmp_path: Path) -> None:
+    program, stdin = tmp_path / "program.py", tmp_path / "stdin"
+    program.write_text("import os\nos.close(0)\nprint(4)")
+    stdin.write_bytes(b"x" * 20_000_000)
+    done = sandbox("run", program, "--stdin", stdin, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "4\n")
+
+
+def test_whoever_reads_the_table_may_stop_early(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m sandbox selftest --section C | head -1"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+
+
 def test_humaneval_and_our_own_tasks_are_graded_and_written(tmp_path: Path) -> None:
     tasks = lines(tmp_path / "tasks.jsonl.gz", HUMANEVAL, CALL, STDIO, ASSERT)
     samples = lines(
