@@ -8,6 +8,7 @@ the program reads and writes whatever the caller may, and reaches the network. N
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import sysconfig
@@ -31,7 +32,7 @@ class PlainBackend:
         self._slots: set[ZygoteSlot] = set()
         self._lock = threading.Lock()
         try:
-            self._folder = tempfile.mkdtemp(prefix="sandbox-plain-")
+            self._folder = tempfile.mkdtemp(prefix=f"sandbox-plain-{os.getpid()}-")
         except OSError as error:
             raise SandboxUnavailable(f"no temporary folder ({error.strerror}): set TMPDIR to a writable one") from None
 

@@ -266,5 +266,5 @@ def _belongings() -> set[str]:
             found.add(f"descriptor {name} {os.readlink(f'/proc/self/fd/{name}')}")
         except OSError:
             continue  # the one that listed them
-    found |= {f"folder {path}" for path in Path(tempfile.gettempdir()).glob("sandbox-*")}
+    found |= {f"folder {path}" for path in Path(tempfile.gettempdir()).glob(f"sandbox-*-{me}-*")}
     return found
