@@ -22,7 +22,7 @@ from sandbox.errors import BadInput
 from sandbox.grader import Grader
 from sandbox.limits import Limits
 from sandbox.samples import read_tasks
-from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Program, StdioCase
+from sandbox.spec import AssertCase, CallCase, Case, FunctionChecker, GradeRequest, Program, StdioCase
 from sandbox.verdict import Outcome, Status, Verdict
 
 MAX_WORKERS = 32  # of the check for overload, on machines with many cores
@@ -84,6 +84,33 @@ def dup_ids(backend: str) -> str:
 
 def len_mismatch(backend: str) -> str:
     return _refused('{"id": "a", "cases": [{"stdin": "1", "stdout": "1"}, {"stdin": "2"}]}\n')
+
+
+def path_names(backend: str) -> str:
+    """Names of files that lead out of the work folder, or are no names."""
+    names = ("../x", "/etc/x", "a/../b", "a\nb", "a\0b", "\ud800", "n" * 4096, ".", "")
+    programs = [Program(source=HONEST, files={name: "x"}) for name in names]
+    return _expect(backend, Outcome.JE, *(GradeRequest(program=program, cases=CASES) for program in programs))
+
+
+def bad_checker(backend: str) -> str:
+    """A function that decides about answers and crashes, hangs, says junk, leaves, or rejects the jury's own answer."""
+    bodies = (
+        "1/0",
+        "return 'yes'",
+        "import os; os._exit(0)",
+        "return False",
+        "while True: pass",
+        "return float('nan')",
+    )
+    requests = []
+    for body in bodies:
+        checker = FunctionChecker(
+            source=f"def check(stdin, stdout, answer):\n {body}", limits=Limits(cpu_seconds=0.3, wall_seconds=2.0)
+        )
+        case = StdioCase(stdin="2\n", stdout="4\n", checker=checker)
+        requests.append(_honest(case))
+    return _expect(backend, Outcome.JE, *requests)
 
 
 def client_gone(backend: str) -> str:
@@ -160,6 +187,8 @@ CHECKS = (
     Check(name="bad_limits", what="limits that are not finite, or not above 0", run=bad_limits),
     Check(name="dup_ids", what="a file of tasks with an id twice", run=dup_ids),
     Check(name="len_mismatch", what="a file of tasks with an input that has no output", run=len_mismatch),
+    Check(name="path_names", what="files whose names lead out of the work folder", run=path_names),
+    Check(name="bad_checker", what="a checker that crashes, hangs, or rejects the right answer", run=bad_checker),
     Check(name="client_gone", what="a client leaves in the middle of a batch", run=client_gone),
     Check(name="worker_killed", what="the grader's processes are killed in the middle of a run", run=worker_killed),
     Check(name="no_descriptors", what="the grader runs out of descriptors", run=no_descriptors),

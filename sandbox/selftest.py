@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,6 +59,7 @@ _CANARY = GradeRequest(
 
 
 CHECK_SECTION = "I_judge"
+_CANARY_STDIO = replace(_CANARY, cases=_CANARY.cases[:1])  # a stdio run touches one slot of the two
 WAITING_LANES = 4
 _Lane = queue.SimpleQueue[tuple[int, Specimen]]
 
@@ -177,7 +178,8 @@ def _try(grader: Grader, backend: str, specimen: Specimen) -> Row:
         (verdict,) = grader.grade([specimen.request])
         got = " ".join(case.outcome for case in verdict.cases) if specimen.each else verdict.outcome.value
         state, note = _judge(specimen, verdict, backend)
-        if left := _what_is_left(grader):
+        only_stdio = all(isinstance(case, StdioCase) for case in specimen.request.cases)
+        if left := _what_is_left(grader, _CANARY_STDIO if only_stdio else _CANARY):
             state, note = State.WRONG, left
     return Row(
         section=specimen.section,
@@ -221,9 +223,9 @@ def _allows(must: str, outcome: Outcome) -> bool:
     return outcome in must.split("|")
 
 
-def _what_is_left(grader: Grader) -> str:
+def _what_is_left(grader: Grader, canary: GradeRequest) -> str:
     """What the honest program that comes next says; "" if it is accepted at once."""
-    (verdict,) = grader.grade([_CANARY])
+    (verdict,) = grader.grade([canary])
     if verdict.outcome is Outcome.AC and verdict.attempts == 1:
         return ""
     output = " ".join(f"{case.outcome} {case.detail} {case.output_head}" for case in verdict.cases)
