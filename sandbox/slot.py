@@ -125,9 +125,17 @@ class ZygoteSlot:
         self._number += 1
         limits = job.limits
         near, far = socket.socketpair()
-        stdin, in_write = os.pipe()
-        out_read, stdout = os.pipe()
-        err_read, stderr = os.pipe()
+        pipes: list[int] = []
+        try:
+            for _ in range(3):
+                pipes += os.pipe()
+        except OSError:  # no descriptors left: those that were got go back
+            near.close()
+            far.close()
+            for fd in pipes:
+                os.close(fd)
+            raise
+        stdin, in_write, out_read, stdout, err_read, stderr = pipes
         for fd in (stdin, stdout, stderr):
             os.fchmod(fd, 0o666)  # a program of another uid may open /dev/stdin, too
         head = JOB.pack(
@@ -204,19 +212,24 @@ class ZygoteSlot:
         config, inherited = self._configure()
         config = {**config, "socket": far.fileno(), "judge": os.getpid()}
         flags = ["-S", "-s", "-P", "-B", "-X", "utf8"]
-        self._process = subprocess.Popen(
-            [interpreter(), *flags, "-c", BOOT, os.path.dirname(os.path.abspath(__file__)), str(far.fileno())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
-            cwd="/",
-            pass_fds=[far.fileno(), *inherited],
-            start_new_session=True,
-        )
-        far.close()
-        for fd in inherited:
-            os.close(fd)
+        try:
+            self._process = subprocess.Popen(
+                [interpreter(), *flags, "-c", BOOT, os.path.dirname(os.path.abspath(__file__)), str(far.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=ENVIRONMENT,
+                cwd="/",
+                pass_fds=[far.fileno(), *inherited],
+                start_new_session=True,
+            )
+        except OSError:
+            near.close()
+            raise
+        finally:
+            far.close()
+            for fd in inherited:
+                os.close(fd)
         self._socket = near
         near.settimeout(START_SECONDS)
         try:
