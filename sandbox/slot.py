@@ -30,6 +30,7 @@ JOB = struct.Struct(
     "<cIdd6q?"
 )  # kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
 START_SECONDS = 20.0  # how long a zygote may take to come up
+POPEN_DESCRIPTORS = 8  # three pipes, and one by which the child tells that exec failed
 GRACE_SECONDS = 5.0  # after the supervisor's back-stop, before the zygote itself is given up
 # The package of the zygote has no __init__: what the judge's may import does not belong in there.
 BOOT = """
@@ -213,6 +214,7 @@ class ZygoteSlot:
         config = {**config, "socket": far.fileno(), "judge": os.getpid()}
         flags = ["-S", "-s", "-P", "-B", "-X", "utf8"]
         try:
+            _want_descriptors(POPEN_DESCRIPTORS)
             self._process = subprocess.Popen(
                 [interpreter(), *flags, "-c", BOOT, os.path.dirname(os.path.abspath(__file__)), str(far.fileno())],
                 stdin=subprocess.PIPE,
@@ -286,6 +288,17 @@ def _read_all(names: Sequence[tuple[str, str]], descriptors: list[int], limit: i
             )
         )
     return tuple(found)
+
+
+def _want_descriptors(count: int) -> None:
+    """Raises OSError where there are not so many: Python before 3.11.4 loses pipes if Popen runs out of them half way."""
+    got: list[int] = []
+    try:
+        for _ in range(count):
+            got.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for fd in got:
+            os.close(fd)
 
 
 def interpreter() -> str:
