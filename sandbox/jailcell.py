@@ -14,7 +14,6 @@ import resource
 import select
 import signal
 import socket
-import tempfile
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -144,7 +143,6 @@ class JailCell:
         self.layers: tuple[str, ...] = (*BASE_LAYERS, *extra, *([] if meter else ["address-space-cap"]))
         interpreter.path.extend(site)
         os.environ.update(HOME=FOLDERS[0], TMPDIR=FOLDERS[1])
-        tempfile.tempdir = FOLDERS[1]
         os.umask(0o022)
         fix_limits()
 
