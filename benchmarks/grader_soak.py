@@ -4,7 +4,7 @@
 
 First every program runs alone, on an idle grader: that verdict is the one it must always get. Then `--count` of them run
 in a random order on `--workers` workers, while a zygote is killed every few seconds and the grader's belongings are
-sampled. A hostile program is drawn the more seldom the longer it takes, each at least once. Under `--busy 20` as many
+sampled. A program is drawn the more seldom the longer it takes, each hostile one at least once. Under `--busy 20` as many
 processes burn cpu beside. At the end: the table of samples, every differing verdict by name, and exit code 1 if there
 is one, or if anything grew.
 """
@@ -30,7 +30,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from workload import STDIO, stdio_work
 
-from sandbox import AssertCase, CallCase, Grader, GradeRequest, Program, SandboxError, StdioCase, Verdict, cgroup
+from sandbox import (
+    AssertCase,
+    CallCase,
+    Grader,
+    GradeRequest,
+    Limits,
+    Program,
+    SandboxError,
+    StdioCase,
+    Verdict,
+    cgroup,
+)
 from sandbox.corpora import read_corpora
 
 BATCH = 500  # requests handed to the grader at a time
@@ -44,7 +55,9 @@ ALLOWED_GROWTH = {
 }  # fmt: skip
 NOTHING_LEFT = ("descriptors", "processes", "threads", "mounts", "groups")  # once the grader is closed
 FUNCTION = "def f(x):\n    return {}\n"
-LEAVE_A_CORE_ALONE = "while True: pass"
+SLOW = "n = 0\nfor i in range(4_000_000): n += 1\nprint(n)"
+SLOW_LIMITS = Limits(cpu_seconds=1.0)  # it takes about a quarter of that
+BURN = "while True: pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +67,9 @@ class Item:
     name: str
     request: GradeRequest
     hostile: bool
-    must: tuple[str, ...] = ()  # the outcomes that will do; () means that of the idle run
-    weight: float = 1.0
-    idle: str = ""  # its verdict when nothing else ran
+    must: tuple[str, ...] = ()  # the outcomes that will do; () means those of its cases in the idle run
+    weight: float = 1.0  # the longer it takes, the more seldom it is drawn
+    idle: str = ""  # the outcomes of its cases when nothing else ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +92,7 @@ def main() -> int:
     try:
         before = sample()
         with Grader(backend=arguments.backend, workers=arguments.workers) as grader:
-            failed = soak(grader, run_idle(grader), arguments, rng)
+            failed = soak(grader, run_idle(grader, honest_only=arguments.honest_only), arguments, rng)
         after = sample()
     except SandboxError as error:
         print(f"grader_soak: {error}", file=sys.stderr)
@@ -101,11 +114,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run_idle(grader: Grader) -> list[Item]:
+def run_idle(grader: Grader, *, honest_only: bool) -> list[Item]:
     """Every program, one at a time: its verdict, and how long it takes."""
     tame = [idle(grader, item) for item in honest()]
     (verdict,) = grader.grade([tame[0].request])
-    wild = [idle(grader, item) for item in hostile(verdict.isolation.backend)]
+    wild = [idle(grader, item) for item in ([] if honest_only else hostile(verdict.isolation.backend))]
     missing = [item.name for item in wild if item.idle in ("IE", "JE") and item.request.program.language != "python"]
     found = [item for item in [*tame, *wild] if item.name not in missing]
     print(f"{len(tame)} honest and {len(found) - len(tame)} hostile programs have their idle verdict under "
@@ -129,6 +142,10 @@ def honest() -> Iterator[Item]:
         yield Item(name=name, request=request, hostile=False, must=("AC",))
         wrong = tuple(replace(case, stdout="no") for case in request.cases if isinstance(case, StdioCase))
         yield Item(name=f"{name}.wrong", request=replace(request, cases=wrong), hostile=False, must=("WA",))
+    slow = GradeRequest(
+        program=Program(source=SLOW), cases=(StdioCase(stdin="", stdout="4000000"),), limits=SLOW_LIMITS
+    )
+    yield Item(name="slow", request=slow, hostile=False, must=("AC",))
     for text, must in (("2 * x", "AC"), ("2 * x + 1", "WA"), ("x / 0", "RE"), ("(", "CE")):
         program = Program(source=FUNCTION.format(text))
         calls = tuple(CallCase(function="f", args=(x,), expected=2 * x) for x in range(5))
@@ -163,12 +180,12 @@ def soak(grader: Grader, items: list[Item], arguments: argparse.Namespace, rng: 
                 if not arguments.honest_only and rng.random() < HOSTILE_SHARE:
                     batch.append(left.pop() if left else rng.choices(wild, [item.weight for item in wild])[0])
                 else:
-                    batch.append(rng.choice(tame))
+                    batch.append(rng.choices(tame, [item.weight for item in tame])[0])
             for index, verdict in grader.stream([item.request for item in batch]):
                 item, told = batch[index], outcomes(verdict)
                 seen["hostile" if item.hostile else "honest"] += 1
                 retried += verdict.attempts > 1
-                if told != item.idle and verdict.outcome not in item.must:
+                if verdict.outcome not in item.must if item.must else told != item.idle:
                     differing[f"{item.name}: {told} instead of {item.idle} ({verdict.detail})"] += 1
             done += len(batch)
             samples.append((done, time.monotonic() - began, sample()))
@@ -237,7 +254,7 @@ def offspring(root: int) -> Iterator[int]:
     with suppress(OSError):
         for task in os.listdir(f"/proc/{root}/task"):
             for word in Path(f"/proc/{root}/task/{task}/children").read_text().split():
-                if LEAVE_A_CORE_ALONE not in command(int(word)):
+                if BURN not in command(int(word)):
                     yield int(word)
                     yield from offspring(int(word))
 
@@ -250,7 +267,7 @@ def command(pid: int) -> str:
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    processes = [subprocess.Popen([sys.executable, "-c", LEAVE_A_CORE_ALONE]) for _ in range(count)]
+    processes = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(count)]
     try:
         yield
     finally:
