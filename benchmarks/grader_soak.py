@@ -3,10 +3,11 @@
     python benchmarks/grader_soak.py [--count 100000] [--kill-every 5] [--busy 0] [--backend auto]
 
 First every program runs alone, on an idle grader, which says how long it takes; an honest one must have its verdict even
-then. Then `--count` of them run, each of which must get the verdict that its kind requires, in a random order on `--workers` workers, while a zygote is killed every few seconds and what the grader holds
-is sampled. A program is drawn the more seldom the longer it takes, each hostile one at least once. Under `--busy 20` as
-many processes burn cpu beside. At the end: the table of samples, every wrong verdict by name, and exit code 1 if there
-is one, if anything grew, or if anything is left when the grader is closed.
+then. Then `--count` of them run in a random order on `--workers` workers, and each must get the verdict that is required
+of it, while a zygote is killed every few seconds and what the grader holds is sampled. A program is drawn the more
+seldom the longer it takes, each hostile one at least once. Under `--busy 20` as many processes burn cpu beside. At the
+end: the table of samples, every wrong verdict by name, and exit code 1 if there is one, if anything grew, or if anything
+is left when the grader is closed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ NOTHING_LEFT = ("descriptors", "processes", "threads", "mounts", "groups")  # on
 FUNCTION = "def f(x):\n    return {}\n"
 SLOW = "n = 0\nfor i in range(4_000_000): n += 1\nprint(n)"
 SLOW_LIMITS = Limits(cpu_seconds=1.0)  # it takes about a quarter of that
-BURN = "while True: pass"
+BURN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"  # no longer than this process lives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,3 +50,22 @@ def test_the_soak_sees_what_grows_slowly_and_forgives_what_comes_and_goes(name: 
     )
     samples = [replace(still, **{name: getattr(still, name) + step * i}, zygotes_mib=200.0 + i % 7) for i in range(200)]
     assert {what for what, (*_, more) in growth(samples).items() if more} == ({name} if grew else set())
+
+
+def test_the_soak_requires_the_verdict_of_each_case_where_the_corpus_does() -> None:
+    from grader_soak import honest, hostile
+
+    from sandbox import CaseResult, Integrity, Isolation, Outcome, Verdict
+
+    def verdict(*outcomes: Outcome) -> Verdict:
+        cases = tuple(CaseResult(outcome=outcome, flags=(outcome,)) for outcome in outcomes)
+        return Verdict(
+            outcome=outcomes[0], cases=cases, integrity=Integrity.SEPARATED, isolation=Isolation(backend="jail")
+        )
+
+    item = next(item for item in hostile("jail") if item.name == "atexit_answer")
+    assert item.must == ("AC|RE", "RE|WA", "RE|WA")
+    assert item.allows(verdict(Outcome.AC, Outcome.RE, Outcome.WA))
+    assert not item.allows(verdict(Outcome.AC, Outcome.AC, Outcome.WA))
+    wrong = next(item for item in honest() if item.name == "sum.wrong")
+    assert wrong.allows(verdict(Outcome.WA, Outcome.WA)) and not wrong.allows(verdict(Outcome.AC))
