@@ -107,7 +107,7 @@ class Backend(Protocol):
 
 
 def open_backend(name: str = "auto") -> Backend:
-    """Open the backend called `name`: "auto" (the strongest that works: jail), "jail", or "plain".
+    """Open the backend called `name`: "auto" (the strongest that works: jail), "jail", "landlock", or "plain".
 
     Raises SandboxUnavailable rather than give less isolation than was asked for; "plain" only by its own name.
     """
@@ -115,8 +115,12 @@ def open_backend(name: str = "auto") -> Backend:
         from sandbox.jail import JailBackend
 
         return JailBackend()
+    if name == "landlock":
+        from sandbox.landlock import LandlockBackend
+
+        return LandlockBackend()
     if name == "plain":
         from sandbox.plain import PlainBackend
 
         return PlainBackend()
-    raise ValueError(f"backend {name!r}: give one of auto, jail, plain")
+    raise ValueError(f"backend {name!r}: give one of auto, jail, landlock, plain")

@@ -43,7 +43,11 @@ DENIED: dict[str, tuple[int, int | None]] = {
 }  # fmt: skip
 ZYGOTE_ONLY: dict[str, tuple[int, int | None]] = {"mount": (165, 40), "umount2": (166, 39)}
 FIRST_UNKNOWN = 457  # statmount; calls from here on are not in the list above
+# Where no namespace stands between a candidate and the sockets of others.
+SHARED: dict[str, tuple[int, int | None]] = {"socket": (41, 198), "connect": (42, 203), "bind": (49, 200)}
 CLONE, IOCTL, SOCKET, PERSONALITY = (56, 220), (16, 29), (41, 198), (135, 92)
+SOCKETPAIR = (53, 199)
+SOCK_DGRAM, SOCKET_TYPES = 2, 0xF
 # Whose limits or priority: of the caller alone (0). Where a program shares its uid with the zygote, it could starve that.
 OF_SELF = {
     "prlimit64": (302, 261), "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
@@ -56,12 +60,12 @@ AF_UNIX = 1
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the tables, AUDIT_ARCH
 _RET_ALLOW, _RET_KILL, _RET_ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _NUMBER, _ARCH, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24  # offsets in seccomp_data; low halves of the arguments
 
 
-def base_filter() -> bytes:
-    """What holds for the zygote and for every run. Raises OSError on another architecture."""
+def base_filter(*, shared: bool = False) -> bytes:
+    """What holds for the zygote and for every run; `shared`: with no namespaces. Raises OSError on another architecture."""
     column, arch = _machine()
     code = [
         _op(_LOAD, _ARCH),
@@ -83,6 +87,11 @@ def base_filter() -> bytes:
         for line in (_op(_EQUAL, request, no=1), _op(_RETURN, _RET_ERRNO | errno.EPERM))
     ]
     code += _on(IOCTL[column], _ARGUMENT_1, requests)
+    if shared:
+        code += _refuse(SHARED, column, _RET_ERRNO | errno.EACCES)
+        # a datagram socket sends to any path, even one that was born connected
+        datagram = [_op(_AND, SOCKET_TYPES), _op(_EQUAL, SOCK_DGRAM, no=1), _op(_RETURN, _RET_ERRNO | errno.EACCES)]
+        code += _on(SOCKETPAIR[column], _ARGUMENT_1, datagram)
     code += _on(SOCKET[column], _ARGUMENT_0, [_op(_EQUAL, AF_UNIX, yes=1), _op(_RETURN, _RET_ERRNO | errno.EACCES)])
     only_self = [_op(_EQUAL, 0, yes=1), _op(_RETURN, _RET_ERRNO | errno.EPERM)]
     for pair in OF_SELF.values():

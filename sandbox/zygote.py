@@ -97,6 +97,10 @@ def warm() -> None:
 def open_cell(config: dict[str, Any], judge: int) -> Cell:
     if config["mode"] == "plain":
         return build_plain(config)
+    if config["mode"] == "landlock":
+        from sandbox.landlockcell import build as build_landlock
+
+        return build_landlock(config)
     from sandbox.jailcell import build
 
     return build(config, judge)

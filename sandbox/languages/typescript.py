@@ -36,6 +36,7 @@ LANGUAGE = Language(
     locate=locate,
     install="install Node.js 22.6 or later",
     time_factor=1.5,
+    environment={"OPENSSL_CONF": "/dev/null"},  # it wants to read the one in /etc
     reserves_memory=True,
     processes=16,
     hello=(

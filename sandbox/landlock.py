@@ -1,0 +1,152 @@
+"""How does a program run shut in where user namespaces are refused, as in most containers?
+
+Landlock, seccomp and rlimits, with an unused uid as root. Weaker than `jail`, and it says where (`GAPS`): chosen by "auto"
+only when neither that nor a container engine works. Fails closed where Landlock or seccomp is missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sandbox import cgroup
+from sandbox.backend import SandboxUnavailable
+from sandbox.jail import HOST_ID
+from sandbox.jailroot import SITE, plan
+from sandbox.landlockcell import wipe
+from sandbox.slot import ZygoteSlot
+
+PREFIX = "sandbox-landlock-"
+GAPS = (
+    "programs see the names, sizes and owners of files anywhere, not what is in them",
+    "they share the machine's process table, host name, and the names in /tmp",
+    "no /proc and no /dev/shm: multiprocessing locks and runtimes that read /proc do not work",
+    "a full work folder is noticed up to 0.1 s late, on the host's disk",
+    "without a cgroup, memory of a tree of processes is bounded by looking at it every 20 ms",
+)
+_numbers = itertools.count()
+
+
+class LandlockBackend:
+    """See `sandbox.backend.Backend`. Opens its first slot at once, so that what is missing shows here."""
+
+    name = "landlock"
+
+    def __init__(self) -> None:
+        if not sys.platform.startswith("linux"):
+            raise SandboxUnavailable(f"landlock needs Linux, this is {sys.platform}: use docker or remote")
+        _sweep()
+        self._slots: set[ZygoteSlot] = set()
+        self._lock = threading.Lock()
+        self._first: ZygoteSlot | None = self._open(())
+        self.isolation = self._first.isolation
+
+    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
+        if binds:
+            return self._open(binds)
+        with self._lock:
+            slot, self._first = self._first, None
+        return slot or self._open(())
+
+    def close(self) -> None:
+        for slot in list(self._slots):
+            slot.close()
+
+    def _open(self, binds: tuple[str, ...]) -> ZygoteSlot:
+        number = next(_numbers)
+        group = cgroup.make(f"landlock-{number}")
+        base = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        base.chmod(0o711)
+
+        def configure() -> tuple[dict[str, Any], list[int]]:
+            return _configure(number, group, base, binds)
+
+        def on_close(slot: ZygoteSlot | None) -> None:
+            with self._lock:
+                self._slots.discard(slot)  # type: ignore[arg-type]
+            if group is not None:
+                group.remove()
+            _remove(base)
+
+        try:
+            slot = ZygoteSlot("landlock", configure, on_close)
+        except SandboxUnavailable as error:
+            on_close(None)
+            raise SandboxUnavailable(f"no landlock: {error}") from None
+        with self._lock:
+            self._slots.add(slot)
+        return slot
+
+
+def _configure(
+    number: int, group: cgroup.Group | None, base: Path, extra: tuple[str, ...]
+) -> tuple[dict[str, Any], list[int]]:
+    prefix = os.path.realpath(sys.base_prefix)
+    if os.geteuid() == 0:
+        _check_reachable(prefix)
+    binds, hide = plan(prefix)
+    for name in ("work", "tmp", "site"):
+        (base / name).mkdir(exist_ok=True, mode=0o700 if name != "site" else 0o755)
+    (base / "site").chmod(0o755)
+    read = [str(base / "site"), *extra]
+    for source, inside in binds:
+        if inside.startswith(SITE + "/"):
+            with suppress(FileExistsError):
+                (base / "site" / os.path.basename(source)).symlink_to(source)
+            read.append(source)
+        else:
+            read += _without(source, hide)
+    fds = group.open() if group else {}
+    config = {
+        "mode": "landlock",
+        "read": list(dict.fromkeys(read)),
+        "write": [str(base / "work"), str(base / "tmp")],
+        "site": [str(base / "site")],
+        "host_id": HOST_ID + 0x20_0000 + 2 * (number % 0x10_0000),
+        "cgroup": fds,
+        "cgroup_layers": group.layers if group else (),
+        "layers": (),
+    }
+    return config, list(fds.values())
+
+
+def _without(path: str, hidden: list[str]) -> list[str]:
+    """Paths that together open `path` but for the `hidden` ones below it."""
+    if path in hidden:
+        return []
+    if os.path.islink(path) or not any(other.startswith(path.rstrip("/") + "/") for other in hidden):
+        return [path]
+    return [kept for name in sorted(os.listdir(path)) for kept in _without(os.path.join(path, name), hidden)]
+
+
+def _check_reachable(prefix: str) -> None:
+    """As root, programs have another uid: the interpreter must not lie in a folder that is closed to others."""
+    for folder in (*reversed(Path(prefix).parents), Path(prefix)):
+        if not folder.stat().st_mode & 0o001:
+            raise SandboxUnavailable(
+                f"the interpreter lies below {folder}, which programs may not enter: use one in /usr, or do not run as root"
+            )
+
+
+def _sweep() -> None:
+    """Folders of judges that are dead."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = folder.name.removeprefix(PREFIX).split("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and folder.stat().st_uid == os.geteuid():
+            _remove(folder)
+
+
+def _remove(base: Path) -> None:
+    for name in ("work", "tmp"):
+        with suppress(OSError):
+            wipe(str(base / name))
+    shutil.rmtree(base, ignore_errors=True)
+
+
