@@ -75,7 +75,9 @@ class TasksConfig(Section):
 
 
 class SandboxConfig(Section):
-    backend: Literal["auto", "jail", "plain"] = "auto"  # plain isolates nothing: only for programs you trust
+    backend: Literal["auto", "jail", "landlock", "plain"] = (
+        "auto"  # plain isolates nothing: only for programs you trust
+    )
     workers: int = Field(2, gt=0)
     max_unscorable: float = Field(0.1, ge=0, le=1)  # share of a batch above which the run stops
 

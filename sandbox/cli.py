@@ -29,7 +29,7 @@ from sandbox.spec import Program
 from sandbox.verdict import Outcome, Status, Verdict
 
 app = typer.Typer(help="Run and judge untrusted programs.", no_args_is_help=True, pretty_exceptions_enable=False)
-BackendOption = Annotated[str, typer.Option(help="auto, jail, or plain (limits only: no isolation).")]
+BackendOption = Annotated[str, typer.Option(help="auto, jail, landlock, or plain (limits only: no isolation).")]
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """How does a program run shut in where user namespaces are refused, as in most containers?
 
-Landlock, seccomp and rlimits, with an unused uid as root. Weaker than `jail`, and it says where (`GAPS`): chosen by "auto"
-only when neither that nor a container engine works. Fails closed where Landlock or seccomp is missing.
+Landlock, seccomp and rlimits, with an unused uid as root. Weaker than `jail` (docs/sandbox.md says where): chosen only by
+its own name. Fails closed where Landlock or seccomp is missing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,6 @@ from sandbox.landlockcell import wipe
 from sandbox.slot import ZygoteSlot
 
 PREFIX = "sandbox-landlock-"
-GAPS = (
-    "programs see the names, sizes and owners of files anywhere, not what is in them",
-    "they share the machine's process table, host name, and the names in /tmp",
-    "no /proc and no /dev/shm: multiprocessing locks and runtimes that read /proc do not work",
-    "a full work folder is noticed up to 0.1 s late, on the host's disk",
-    "without a cgroup, memory of a tree of processes is bounded by looking at it every 20 ms",
-)
 _numbers = itertools.count()
 
 
@@ -61,16 +54,19 @@ class LandlockBackend:
 
     def _open(self, binds: tuple[str, ...]) -> ZygoteSlot:
         number = next(_numbers)
-        group = cgroup.make(f"landlock-{number}")
-        base = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        try:
+            base = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        except OSError as error:
+            raise SandboxUnavailable(f"no landlock: no folder for programs ({error})") from None
         base.chmod(0o711)
+        group = cgroup.make(f"landlock-{number}")
 
         def configure() -> tuple[dict[str, Any], list[int]]:
             return _configure(number, group, base, binds)
 
         def on_close(slot: ZygoteSlot | None) -> None:
             with self._lock:
-                self._slots.discard(slot)  # type: ignore[arg-type]
+                self._slots.discard(slot)
             if group is not None:
                 group.remove()
             _remove(base)
@@ -148,5 +144,3 @@ def _remove(base: Path) -> None:
         with suppress(OSError):
             wipe(str(base / name))
     shutil.rmtree(base, ignore_errors=True)
-
-
