@@ -8,6 +8,7 @@ a program writes mean anything.
 
 from __future__ import annotations
 
+import logging
 import socket
 from dataclasses import dataclass
 from typing import Protocol
@@ -106,21 +107,47 @@ class Backend(Protocol):
         """Close every slot."""
 
 
-def open_backend(name: str = "auto") -> Backend:
-    """Open the backend called `name`: "auto" (the strongest that works: jail), "jail", "landlock", or "plain".
+STRENGTH = ("plain", "landlock", "docker", "jail")  # weakest first
 
-    Raises SandboxUnavailable rather than give less isolation than was asked for; "plain" only by its own name.
+
+def open_backend(name: str = "auto", minimum: str = "") -> Backend:
+    """Open the backend called `name`: one of STRENGTH, or "auto" for the strongest that works, but never plain.
+
+    Raises SandboxUnavailable rather than give less isolation than `name`, or than `minimum`, asks for.
     """
-    if name in ("auto", "jail"):
+    for given in (name, minimum):
+        if given not in (*STRENGTH, "auto", ""):
+            raise ValueError(f"backend {given!r}: give one of auto, {', '.join(reversed(STRENGTH))}")
+    names = [name] if name != "auto" else [other for other in reversed(STRENGTH) if other != "plain"]
+    allowed = [other for other in names if not minimum or STRENGTH.index(other) >= STRENGTH.index(minimum)]
+    if not allowed:
+        raise SandboxUnavailable(f"backend {name} is weaker than {minimum}, the least that is accepted")
+    faults = []
+    for other in allowed:
+        try:
+            backend = _open(other)
+        except SandboxUnavailable as error:
+            faults.append(str(error))
+            continue
+        if faults:
+            logging.getLogger("sandbox").warning("backend %s, because: %s", other, "; ".join(faults))
+        return backend
+    raise SandboxUnavailable("; ".join(faults))
+
+
+def _open(name: str) -> Backend:
+    if name == "jail":
         from sandbox.jail import JailBackend
 
         return JailBackend()
+    if name == "docker":
+        from sandbox.container import ContainerBackend
+
+        return ContainerBackend()
     if name == "landlock":
         from sandbox.landlock import LandlockBackend
 
         return LandlockBackend()
-    if name == "plain":
-        from sandbox.plain import PlainBackend
+    from sandbox.plain import PlainBackend
 
-        return PlainBackend()
-    raise ValueError(f"backend {name!r}: give one of auto, jail, landlock, plain")
+    return PlainBackend()

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from sandbox import languages
 from sandbox.backend import SandboxUnavailable
+from sandbox.container import IMAGE
 from sandbox.errors import BadInput, SandboxError
 from sandbox.grader import Grader
 from sandbox.limits import MEBIBYTE, Limits
@@ -29,7 +30,9 @@ from sandbox.spec import Program
 from sandbox.verdict import Outcome, Status, Verdict
 
 app = typer.Typer(help="Run and judge untrusted programs.", no_args_is_help=True, pretty_exceptions_enable=False)
-BackendOption = Annotated[str, typer.Option(help="auto, jail, landlock, or plain (limits only: no isolation).")]
+image_app = typer.Typer(help="The image of the docker backend.", no_args_is_help=True)
+app.add_typer(image_app, name="image")
+BackendOption = Annotated[str, typer.Option(help="auto, jail, docker, landlock, or plain (limits only: no isolation).")]
 
 
 @app.command()
@@ -37,13 +40,14 @@ def grade(
     tasks: Annotated[Path, typer.Argument(help="Tasks: our JSONL, or HumanEval.jsonl(.gz).")],
     samples: Annotated[Path, typer.Argument(help="Samples: {task_id, completion} or {task_id, solution} a line.")],
     backend: BackendOption = "auto",
+    min_isolation: Annotated[str, typer.Option(help="Refuse a backend weaker than this one.")] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
     out: Annotated[Path | None, typer.Option(help="Write results here, one JSON object a line.")] = None,
 ) -> None:
     """Grade every sample against its task."""
     with _faults():
         rows = read_samples(samples, read_tasks(tasks))
-        with Grader(backend=backend, workers=workers) as grader:
+        with Grader(backend=backend, workers=workers, min_isolation=min_isolation) as grader:
             verdicts = grader.grade([row.request for row in rows])
         if out is not None:
             pairs = zip(rows, verdicts, strict=True)
@@ -89,6 +93,16 @@ def run(
     sys.stderr.flush()
     if result.outcome is not Outcome.AC:
         raise typer.Exit(1)
+
+
+@image_app.command("build")
+def image_build(tag: Annotated[str, typer.Option(help="Its name.")] = IMAGE) -> None:
+    """Make the image of the docker backend from this machine: interpreter, shell and libraries, without a registry."""
+    from sandbox.image import build_from_host
+
+    with _faults():
+        digest, size = build_from_host(tag)
+    Console().print(f"{tag}: {digest[:19]}, {size / MEBIBYTE:.0f} MiB", highlight=False)
 
 
 @app.command()

@@ -31,15 +31,16 @@ from sandbox.verdict import Outcome, Verdict
 class Grader:
     """Grades requests on `workers` threads (default: one per core), each with warm slots of `backend`.
 
-    Raises SandboxUnavailable at once if the backend cannot work here. Use it as a context manager, or call `close`.
+    Raises SandboxUnavailable at once if the backend cannot work here, or is weaker than `min_isolation`.
+    Use it as a context manager, or call `close`.
     """
 
-    def __init__(self, backend: str = "auto", workers: int | None = None, retries: int = 1):
+    def __init__(self, backend: str = "auto", workers: int | None = None, retries: int = 1, min_isolation: str = ""):
         if workers is not None and workers < 1:
             raise ValueError(f"workers is {workers}: give at least 1, or None for one per core")
         if retries < 0:
             raise ValueError(f"retries is {retries}: give 0 or more")
-        self._pool = _Pool(open_backend(backend), workers or os.cpu_count() or 1, retries)
+        self._pool = _Pool(open_backend(backend, min_isolation), workers or os.cpu_count() or 1, retries)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     def grade(self, requests: Sequence[GradeRequest]) -> list[Verdict]:

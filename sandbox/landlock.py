@@ -1,7 +1,7 @@
 """How does a program run shut in where user namespaces are refused, as in most containers?
 
-Landlock, seccomp and rlimits, with an unused uid as root. Weaker than `jail` (docs/sandbox.md says where): chosen only by
-its own name. Fails closed where Landlock or seccomp is missing.
+Landlock, seccomp and rlimits, with an unused uid as root. Weaker than `jail` (docs/sandbox.md says where). Fails closed where
+Landlock or seccomp is missing.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import stat
-import tempfile
 import time
 from contextlib import suppress
 from typing import Any
@@ -60,7 +59,6 @@ class LandlockCell:
         self._bounds, self._full, self._looked = (0, 0), False, 0.0
         interpreter.path.extend(config["site"])
         os.environ.update(HOME=self.folder, TMPDIR=self._folders[1])
-        tempfile.tempdir = self._folders[1]
         os.umask(0o022)
         fix_limits()
         for folder in self._folders:
@@ -163,7 +161,8 @@ class LandlockCell:
 
 def wipe(folder: str) -> None:
     """Empty a folder in which nothing runs any more, however deep or forbidding what lies in it."""
-    os.chmod(folder, 0o700)  # its own place cannot be taken: the folder above is closed to programs
+    with suppress(PermissionError):  # the place is not ours: then nobody could close it either
+        os.chmod(folder, 0o700)
     top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         number = 0

@@ -253,7 +253,8 @@ def _check(check: Check, backend: str) -> Row:
 def _belongings() -> set[str]:
     """What this process has that a sloppy grader would leave: children, mounts, control groups, descriptors, folders."""
     me = os.getpid()
-    found = {f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines()}
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    found = {f"mount {line}" for line in mounts if not any(word in line for word in ENGINE_MOUNTS)}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:

@@ -111,7 +111,7 @@ class ZygoteSlot:
         if self._live is not None:
             raise RuntimeError("the slot already runs a job: finish it first")
         for attempt in (1, 2):
-            if self._process is None or self._socket is None:
+            if self._socket is None:
                 self._spawn()
             try:
                 return self._start(job)
@@ -208,7 +208,8 @@ class ZygoteSlot:
             self._reap()
             self._on_close(self)
 
-    def _spawn(self) -> None:
+    def _launch(self) -> tuple[socket.socket, dict[str, Any]]:
+        """Start a zygote: the judge's end of the channel to it, and its configuration, which goes over that."""
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config, inherited = self._configure()
         config = {**config, "socket": far.fileno(), "judge": os.getpid()}
@@ -232,6 +233,10 @@ class ZygoteSlot:
             far.close()
             for fd in inherited:
                 os.close(fd)
+        return near, config
+
+    def _spawn(self) -> None:
+        near, config = self._launch()
         self._socket = near
         near.settimeout(START_SECONDS)
         try:

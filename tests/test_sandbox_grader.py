@@ -287,7 +287,7 @@ def test_a_failure_of_the_infrastructure_is_retried_on_a_fresh_slot_and_then_ie(
     monkeypatch: pytest.MonkeyPatch, faults: int, outcome: str, attempts: int
 ) -> None:
     backend = Flaky(faults)
-    monkeypatch.setattr("sandbox.grader.open_backend", lambda name: backend)
+    monkeypatch.setattr("sandbox.grader.open_backend", lambda name, minimum: backend)
     with Grader(workers=1) as grader:
         verdict = one(grader, "print(4)", StdioCase(stdin="", stdout="4"))
         assert (verdict.outcome, verdict.attempts) == (outcome, attempts)
