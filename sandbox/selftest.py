@@ -250,6 +250,9 @@ def _check(check: Check, backend: str) -> Row:
     )
 
 
+ENGINE_MOUNTS = ("/overlay2/", "/netns/", "/containers/")  # a container engine's: they come and go beside us
+
+
 def _belongings() -> set[str]:
     """What this process has that a sloppy grader would leave: children, mounts, control groups, descriptors, folders."""
     me = os.getpid()
