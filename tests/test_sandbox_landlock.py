@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from ordinary_user import DROP, readable_copy, system_python
 
 from sandbox import seccomp, syscalls
 from sandbox.landlock import _without
 from sandbox.landlockcell import wipe
-
-ROOT = Path(__file__).resolve().parent.parent
-PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 
 # name: (program, stdin, stdout, limits, outcome)
 PROGRAMS: dict[str, tuple[str, str, dict[str, float], str]] = {
@@ -93,25 +90,14 @@ print(json.dumps(found))
 
 def judged(user: str) -> dict[str, list[str]]:
     """The verdicts on PROGRAMS, in a process of that user's."""
-    check = "import sys; sys.exit(sys.version_info < (3, 11))"
-    python = next((p for p in PYTHONS if os.path.exists(p) and subprocess.run([p, "-c", check]).returncode == 0), None)
-    if python is None:
-        pytest.skip("no system interpreter 3.11 that other users can read")
-    if user == "root" and os.geteuid() != 0:
-        pytest.skip("not root")
-    if user == "nobody" and (shutil.which("setpriv") is None or os.geteuid() != 0):
-        pytest.skip("only root, with setpriv, can become nobody")
-    drop = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] if user == "nobody" else []
-    folder = Path("/tmp") / f"coderl-landlock-{os.getpid()}"
-    shutil.copytree(ROOT / "sandbox", folder / "sandbox", ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
-    try:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be root, or become nobody")
+    python = system_python()
+    with readable_copy() as folder:
         done = subprocess.run(
-            [*drop, python, "-c", CODE, str(folder)],
-            input=json.dumps(PROGRAMS), capture_output=True, text=True, cwd="/", timeout=120, check=False,
+            [*(DROP if user == "nobody" else ()), python, "-B", "-c", CODE, "."],
+            input=json.dumps(PROGRAMS), capture_output=True, text=True, cwd=folder, timeout=120, check=False,
         )  # fmt: skip
-    finally:
-        shutil.rmtree(folder)
     if done.stderr.startswith("unavailable"):
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from ordinary_user import DROP, readable_copy, system_python
 
 from sandbox import Outcome
 from sandbox.corpora import FOLDER, STANDARD_CASES, Specimen, read_corpora, read_file
@@ -220,9 +219,7 @@ def test_a_row_has_what_the_table_shows() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_an_ordinary_user_is_as_safe() -> None:
-    python, setpriv = shutil.which("python3", path="/usr/bin:/usr/local/bin"), shutil.which("setpriv")
-    if python is None or setpriv is None:
-        pytest.skip("no system interpreter that an ordinary user can read, or no setpriv")
+    python = system_python()
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "from sandbox.selftest import chosen, selftest\n"
@@ -230,13 +227,10 @@ def test_an_ordinary_user_is_as_safe() -> None:
         "report = selftest(*chosen(), backend='jail')\n"
         "print(*lines(report), sep='\\n'); sys.exit(not report.ok)\n"
     )
-    with tempfile.TemporaryDirectory(prefix="coderl-selftest-", dir="/tmp") as folder:
-        shutil.copytree(FOLDER.parent, Path(folder, "sandbox"), ignore=shutil.ignore_patterns("__pycache__"))
-        subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+    with readable_copy() as folder:
         done = subprocess.run(
-            [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", python, "-B", "-c", code],
-            cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [*DROP, python, "-B", "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        )
     if "no jail" in done.stderr or "SyntaxError" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert (done.returncode, done.stderr) == (0, ""), done.stdout[-3000:] + done.stderr
