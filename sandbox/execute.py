@@ -53,8 +53,6 @@ from sandbox.wire import Wire, pump
 
 GOODBYE_SECONDS = 1.0  # how long a driver may take to leave when it is told to
 FRESH = (Outcome.MLE, Outcome.OLE, Outcome.FLE, Outcome.PLE, Outcome.TLE, Outcome.WTLE)  # worth a process of its own
-
-
 _ASSERTION = re.compile(rb"[Aa]ssert(ion|_eq|_ne|!)?|panicked at")  # what the runtimes of several languages print
 
 
@@ -86,9 +84,7 @@ class Executor:
         ended, seen, outcome = self._script(program, case.stdin.encode(), limits, slack)
         if not outcome.flags:
             outcome = self._compare(checker, seen.stdout, case)
-        return Trial(
-            result=_script_result(ended, seen, outcome), near=is_near(ended, limits) and not ended.cpu_exceeded
-        )
+        return _script_trial(ended, seen, outcome, limits)
 
     def harness(self, program: Runnable, limits: Limits, slack: float = 1.0) -> Trial:
         """Run a program with its tests in it: accepted if it ends well, and hands back a line that only its end reads."""
@@ -98,10 +94,7 @@ class Executor:
             outcome = Ending(flags=(Outcome.RE,), detail="the program ended before its tests did")
         elif set(outcome.flags) == {Outcome.RE} and _ASSERTION.search(seen.stderr_tail):
             outcome = Ending(flags=(Outcome.WA,), detail="an assertion failed")
-        return Trial(
-            result=_script_result(ended, replace(seen, stdout=b""), outcome),
-            near=is_near(ended, limits) and not ended.cpu_exceeded,
-        )
+        return _script_trial(ended, replace(seen, stdout=b""), outcome, limits)
 
     def script(self, program: Runnable, stdin: bytes, limits: Limits) -> tuple[CaseResult, Seen]:
         """Run a program and compare nothing: AC if it ended well."""
@@ -203,26 +196,25 @@ class Executor:
             slot.close()
 
     def _script(self, program: Runnable, stdin: bytes, limits: Limits, slack: float) -> tuple[RunExit, Seen, Ending]:
-        wire = self._open(program, program.job(_widen(limits, slack)), stdin)
-        wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
-        ended, seen = self._finish(wire, kill=wire.late)
-        message = _message(wire)
-        if message is not None and "exec" in message:
-            raise Lost(f"cannot start {message['exec']}")
-        if message is not None and "ce" in message:
+        ended, seen, message = self._wait(self._open(program, program.job(_widen(limits, slack)), stdin))
+        if "ce" in message:
             return ended, seen, Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
         flags = script_flags(ended, seen, limits)
         detail = explain(flags, limits) or (crash_detail(ended, seen) if flags else "")
         return ended, seen, Ending(flags=tuple(flags), detail=detail)
 
     def _compile(self, role: str, binds: tuple[str, ...], job: Job) -> tuple[RunExit, Seen]:
-        wire = Wire(self._slot(role, binds).start(job), job.limits)
+        ended, seen, _ = self._wait(Wire(self._slot(role, binds).start(job), job.limits))
+        return ended, seen
+
+    def _wait(self, wire: Wire) -> tuple[RunExit, Seen, dict[str, Any]]:
+        """The end of a program that nobody talks to, and what its driver said of it."""
         wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
         ended, seen = self._finish(wire, kill=wire.late)
         message = _message(wire)
-        if message is not None and "exec" in message:
+        if "exec" in message:
             raise Lost(f"cannot start {message['exec']}")
-        return ended, seen
+        return ended, seen, message
 
     def _slot(self, role: str, binds: tuple[str, ...] = ()) -> Slot:
         if role not in self._slots:
@@ -341,12 +333,17 @@ def _script_result(ended: RunExit, seen: Seen, outcome: Ending) -> CaseResult:
     )
 
 
-def _message(wire: Wire) -> dict[str, Any] | None:
+def _script_trial(ended: RunExit, seen: Seen, outcome: Ending, limits: Limits) -> Trial:
+    near = is_near(ended, limits) and not ended.cpu_exceeded
+    return Trial(result=_script_result(ended, seen, outcome), near=near)
+
+
+def _message(wire: Wire) -> dict[str, Any]:
     try:
         message = loads(wire.frames[0]) if wire.frames else None
     except CodecError:
-        return None
-    return message if type(message) is dict else None
+        message = None
+    return message if type(message) is dict else {}
 
 
 def _shown(value: Any) -> str:

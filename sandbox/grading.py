@@ -20,7 +20,7 @@ from sandbox.intake import request_fault, source_fault
 from sandbox.judge import Lost, bare
 from sandbox.languages import LanguageUnavailable
 from sandbox.points import UNSCORABLE, is_lost, outcome_and_points
-from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, Program, ProgramCase, StdioCase, SuiteCase
+from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, ProgramCase, StdioCase, SuiteCase
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict
 
 SLACK = 1.25  # of the cpu limit, in a first run
@@ -73,7 +73,7 @@ def grade_one(executor: Executor, request: GradeRequest, quiet: Quiet, retries: 
     for attempt in range(1, retries + 2):
         try:
             results = _Grading(executor, request, source, quiet).results()
-            return _verdict(request, results, executor.isolation, attempt)
+            return _of_cases(request, results, executor.isolation, attempt)
         except CompileFailed as error:
             return whole(request, Outcome.CE, str(error), executor.isolation, attempts=attempt)
         except LanguageUnavailable as error:
@@ -99,7 +99,7 @@ class _Grading:
     def results(self) -> list[CaseResult]:
         cases = self._request.cases
         if any(not isinstance(case, ProgramCase) for case in cases):
-            self._program = self._prepare(self._request.program, self._source)
+            self._program = self._executor.prepare(self._request.program, self._source)
         found: list[CaseResult] = []
         while len(found) < len(cases):
             start = len(found)
@@ -140,18 +140,12 @@ class _Grading:
         if asserts := [case for case in cases if isinstance(case, AssertCase | SuiteCase)]:
             return executor.asserts(program, asserts, request.limits, slack, stop_early=stop)
         if isinstance(cases[0], ProgramCase):
-            whole_program, options = joined(request.program, cases[0])
-            return [
-                executor.harness(
-                    self._prepare(whole_program, whole_program.source.encode(), options), request.limits, slack
-                )
-            ]
+            joint, options = joined(request.program, cases[0])
+            prepared = executor.prepare(joint, joint.source.encode(), options)
+            return [executor.harness(prepared, request.limits, slack)]
         (stdio,) = (case for case in cases[:1] if isinstance(case, StdioCase))
         checker = stdio.checker or request.checker or Checker.LINES
         return [executor.stdio(program, stdio, request.limits, checker, slack)]
-
-    def _prepare(self, program: Program, source: bytes, options: tuple[str, ...] = ()) -> Runnable:
-        return self._executor.prepare(program, source, options)
 
 
 def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:
@@ -166,31 +160,34 @@ def _integrity(request: GradeRequest) -> Integrity:
     return Integrity.PROXIED if proxied else Integrity.SEPARATED
 
 
-def _verdict(request: GradeRequest, results: list[CaseResult], isolation: Isolation, attempts: int) -> Verdict:
+def whole(request: GradeRequest, outcome: Outcome, detail: str, isolation: Isolation, attempts: int = 1) -> Verdict:
+    """A verdict that no case had a part in."""
+    results = [bare(outcome, detail)] * len(request.cases)
+    points = 0.0 if request.groups and outcome not in UNSCORABLE else None
+    return _verdict(request, outcome, points, results, bare(outcome, detail).detail, isolation, attempts)
+
+
+def _of_cases(request: GradeRequest, results: list[CaseResult], isolation: Isolation, attempts: int) -> Verdict:
     outcome, points = outcome_and_points(request.groups, results)
     first = next((case for case in results if case.outcome is outcome), results[0])
+    return _verdict(request, outcome, points, results, first.detail, isolation, attempts)
+
+
+def _verdict(
+    request: GradeRequest,
+    outcome: Outcome,
+    points: float | None,
+    results: list[CaseResult],
+    detail: str,
+    isolation: Isolation,
+    attempts: int,
+) -> Verdict:
     return Verdict(
         outcome=outcome,
         cases=tuple(results),
         integrity=_integrity(request),
         isolation=isolation,
-        detail=first.detail,
-        attempts=attempts,
-        points=points,
-        max_points=None if points is None else fsum(group.points for group in request.groups),
-    )
-
-
-def whole(request: GradeRequest, outcome: Outcome, detail: str, isolation: Isolation, attempts: int = 1) -> Verdict:
-    """A verdict that no case had a part in."""
-    case = bare(outcome, detail)
-    points = 0.0 if request.groups and outcome not in UNSCORABLE else None
-    return Verdict(
-        outcome=outcome,
-        cases=(case,) * len(request.cases),
-        integrity=_integrity(request),
-        isolation=isolation,
-        detail=case.detail,
+        detail=detail,
         attempts=attempts,
         points=points,
         max_points=None if points is None else fsum(group.points for group in request.groups),
