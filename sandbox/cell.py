@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 ADDRESS_SPACE_CAP = 1 << 30  # where no cgroup bounds memory
 OPEN_FILES = 256
+DEVICES = ("null", "zero", "full", "random", "urandom")  # those of /dev that a program may use
 TICKS_PER_SECOND, PAGE_BYTES = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 PR_SET_CHILD_SUBREAPER = 36
 

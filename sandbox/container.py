@@ -12,9 +12,8 @@ import itertools
 import os
 import shutil
 import socket
-import subprocess
 import tempfile
-import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,15 @@ from typing import Any
 from sandbox.backend import SandboxUnavailable
 from sandbox.jail import HOST_ID
 from sandbox.limits import MEBIBYTE
-from sandbox.slot import ENVIRONMENT, START_SECONDS, ZygoteSlot
+from sandbox.pool import ZygotePool
+from sandbox.slot import ENVIRONMENT, FLAGS, PACKAGE, START_SECONDS, ZygoteSlot
 
 IMAGE = "coderl-sandbox:latest"
 LABEL = "coderl.sandbox.judge"
 FIRST_ID = HOST_ID + 0x40_0000  # uids nobody has: one per container, because the kernel counts processes by uid
 _numbers = itertools.count()
-MEMORY_BYTES, PROCESSES, DISK_BYTES, INODES = (
-    4096 * MEBIBYTE,
-    512,
-    1024 * MEBIBYTE,
-    100_000,
-)  # hard bounds of a container
+MEMORY_BYTES, DISK_BYTES = 4096 * MEBIBYTE, 1024 * MEBIBYTE  # hard bounds of a container
+PROCESSES, INODES = 512, 100_000
 BOOT = """
 import socket, sys, types
 package = sys.modules["sandbox"] = types.ModuleType("sandbox")
@@ -63,7 +59,7 @@ def engine() -> Any:
     return client
 
 
-class ContainerBackend:
+class ContainerBackend(ZygotePool):
     """See `sandbox.backend.Backend`. `runtime` names another runtime of the engine's, e.g. runsc."""
 
     name = "docker"
@@ -76,50 +72,40 @@ class ContainerBackend:
             self._client.close()
             raise SandboxUnavailable(f"no docker: no image {image}: make it with `sandbox image build`") from None
         self._runtime = runtime
-        self._slots: set[_ContainerSlot] = set()
-        self._lock = threading.Lock()
         _sweep(self._client)
-        self._first: _ContainerSlot | None = self._open()
-        self.isolation = self._first.isolation
+        super().__init__()
 
     def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
         """`binds` are not given: toolchains come with the image."""
-        with self._lock:
-            slot, self._first = self._first, None
-        return slot or self._open()
+        return super().open_slot()
 
     def close(self) -> None:
-        for slot in list(self._slots):
-            slot.close()
+        super().close()
         self._client.close()
 
-    def _open(self) -> _ContainerSlot:
-        slot = _ContainerSlot(self._client, self._image, self._runtime, self._slots.discard)
-        with self._lock:
-            self._slots.add(slot)
-        return slot
+    def _make(self, binds: tuple[str, ...], on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
+        return _ContainerSlot(self._client, self._image, self._runtime, on_close)
 
 
 class _ContainerSlot(ZygoteSlot):
     """A slot whose zygote is process 1 of a container."""
 
-    def __init__(self, client: Any, image: Any, runtime: str | None, on_close: Any) -> None:
+    def __init__(self, client: Any, image: Any, runtime: str | None, on_close: Callable[[ZygoteSlot], None]) -> None:
         self._client, self._image, self._runtime = client, image, runtime
         self._container: Any = None
-        super().__init__("docker", self._describe, on_close)
+        super().__init__("docker", lambda: (self._describe(), []), on_close)
 
-    def _describe(self) -> tuple[dict[str, Any], list[int]]:
+    def _describe(self) -> dict[str, Any]:
         digest = self._image.id.removeprefix("sha256:")[:12]
         runtime = (f"runtime-{self._runtime}",) if self._runtime else ()
         layers = ("container", f"image-{digest}", *runtime, "no-network", "read-only", "cap-drop", "container-limits")
-        config = {
-            "mode": "landlock", "read": ["/"], "write": ["/box/work", "/box/tmp", "/dev/shm"], "site": [], "host_id": 0,
-            "cgroup": {}, "cgroup_layers": (), "layers": layers,
+        return {
+            "mode": "landlock", "judge": 0, "read": ["/"], "write": ["/box/work", "/box/tmp", "/dev/shm"], "site": [],
+            "host_id": 0, "cgroup": {}, "cgroup_layers": (), "layers": layers,
         }  # fmt: skip
-        return config, []
 
     def _launch(self) -> tuple[socket.socket, dict[str, Any]]:
-        config, _ = self._describe()
+        config, _ = self._configure()
         folder = Path(tempfile.mkdtemp(prefix="sandbox-docker-"))  # closed to others
         try:
             inner = folder / "judge"
@@ -136,27 +122,26 @@ class _ContainerSlot(ZygoteSlot):
             raise SandboxUnavailable(f"no docker: the container did not start: {self._last_words()}") from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return near, {**config, "judge": 0}
+        return near, config
 
     def _run(self, folder: Path) -> Any:
         import docker.errors
         from docker.types import Mount
 
-        package = os.path.dirname(os.path.abspath(__file__))
         python = self._image.labels.get("coderl.python", "python3")
         user = FIRST_ID + next(_numbers) % 0x10_0000
         tmpfs = f"size={DISK_BYTES},nr_inodes={INODES},uid={user},gid={user},mode=700,exec,nosuid,nodev"
         try:
             return self._client.containers.run(
                 self._image.id,
-                [python, "-S", "-s", "-P", "-B", "-X", "utf8", "-c", BOOT],
+                [python, *FLAGS, "-c", BOOT],
                 detach=True, auto_remove=True, network_mode="none", read_only=True, cap_drop=["ALL"], privileged=False,
                 security_opt=["no-new-privileges"], pids_limit=PROCESSES, mem_limit=MEMORY_BYTES,
                 memswap_limit=MEMORY_BYTES, user=f"{user}:{user}", ipc_mode="private", shm_size=64 * MEBIBYTE,
                 tmpfs={"/box/work": tmpfs, "/box/tmp": tmpfs}, environment=dict(ENVIRONMENT), working_dir="/",
                 labels={LABEL: str(os.getpid())}, runtime=self._runtime, log_config={"type": "none"}, init=False,
                 mounts=[
-                    Mount("/coderl/sandbox", package, type="bind", read_only=True),
+                    Mount("/coderl/sandbox", PACKAGE, type="bind", read_only=True),
                     Mount("/judge", str(folder), type="bind", read_only=True),
                 ],
             )  # fmt: skip
@@ -184,10 +169,3 @@ def _sweep(client: Any) -> None:
         if not os.path.exists(f"/proc/{pid}"):
             with suppress(Exception):
                 container.remove(force=True)
-
-
-def libraries(path: str) -> list[str]:
-    """The shared libraries that a program or library needs, as the dynamic linker finds them."""
-    done = subprocess.run(["ldd", path], capture_output=True, text=True, check=False)
-    words = (line.split("=>")[-1].split() for line in done.stdout.splitlines())
-    return [word[0] for word in words if word and word[0].startswith("/")]

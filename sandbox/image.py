@@ -9,40 +9,21 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import sysconfig
 import tarfile
 from pathlib import Path
 
-from sandbox.container import IMAGE, engine, libraries
+from sandbox.container import IMAGE, engine
 from sandbox.slot import interpreter
 
 TOOLS = ("sh", "bash", "cat", "echo", "ls", "true", "false", "env", "sleep", "awk", "tr", "yes", "ps", "id")
 LEFT_OUT = (
-    "site-packages",
-    "dist-packages",
-    "test",
-    "tests",
-    "idlelib",
-    "ensurepip",
-    "__pycache__",
-    "turtledemo",
-    "lib2to3",
-)
+    "site-packages", "dist-packages", "test", "tests", "idlelib", "ensurepip", "__pycache__", "turtledemo", "lib2to3",
+)  # fmt: skip
 FOLDERS = (
-    "box",
-    "box/work",
-    "box/tmp",
-    "coderl",
-    "coderl/sandbox",
-    "judge",
-    "proc",
-    "sys",
-    "dev",
-    "tmp",
-    "etc",
-    "var",
-    "run",
-)
+    "box", "box/work", "box/tmp", "coderl", "coderl/sandbox", "judge", "proc", "sys", "dev", "tmp", "etc", "var", "run",
+)  # fmt: skip
 PASSWD = "root:x:0:0::/:/bin/false\n"
 
 
@@ -67,7 +48,7 @@ def pack(python: str) -> bytes:
     wanted |= {str(path) for path in _walk(stdlib)}
     for path in sorted(wanted):
         if path == python or ".so" in path or path.startswith(("/bin/", "/usr/bin/")):
-            wanted |= set(libraries(path))
+            wanted |= set(_libraries(path))
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         made: set[str] = set()
@@ -88,6 +69,13 @@ def pack(python: str) -> bytes:
         info.size, info.mode = len(PASSWD), 0o644
         tar.addfile(info, io.BytesIO(PASSWD.encode()))
     return stream.getvalue()
+
+
+def _libraries(path: str) -> list[str]:
+    """The shared libraries that a program or library needs, as the dynamic linker finds them."""
+    done = subprocess.run(["ldd", path], capture_output=True, text=True, check=False)
+    words = (line.split("=>")[-1].split() for line in done.stdout.splitlines())
+    return [word[0] for word in words if word and word[0].startswith("/")]
 
 
 def _walk(folder: Path) -> list[Path]:

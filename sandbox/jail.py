@@ -10,65 +10,34 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import threading
+from collections.abc import Callable
 from typing import Any
 
 from sandbox import cgroup
 from sandbox.backend import SandboxUnavailable
 from sandbox.jailroot import plan
-from sandbox.slot import ZygoteSlot
+from sandbox.pool import ZygotePool
+from sandbox.slot import Configure
 
 HOST_ID = 0x7A00_0000  # ids nobody has: a jail's root and its programs are these on the host, per slot
 _numbers = itertools.count()
 
 
-class JailBackend:
-    """See `sandbox.backend.Backend`. Opens its first slot at once, so that what is missing shows here."""
+class JailBackend(ZygotePool):
+    """See `sandbox.backend.Backend`."""
 
     name = "jail"
+    remedy = "; `sandbox doctor` names the remedy"
 
     def __init__(self) -> None:
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailable(f"jail needs Linux, this is {sys.platform}: use a Linux machine or container")
-        self._slots: set[ZygoteSlot] = set()
-        self._groups: dict[ZygoteSlot, cgroup.Group | None] = {}
-        self._lock = threading.Lock()
-        self._first: ZygoteSlot | None = self._open()
-        self.isolation = self._first.isolation
+        super().__init__()
 
-    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
-        if binds:
-            return self._open(binds)
-        with self._lock:
-            slot, self._first = self._first, None
-        return slot or self._open()
-
-    def close(self) -> None:
-        for slot in list(self._slots):
-            slot.close()
-
-    def _open(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
+    def _plan(self, binds: tuple[str, ...]) -> tuple[Configure, Callable[[], None]]:
         number = next(_numbers)
         group = cgroup.make(str(number))
-
-        def configure() -> tuple[dict[str, Any], list[int]]:
-            return _configure(number, group, binds)
-
-        def on_close(slot: ZygoteSlot) -> None:
-            with self._lock:
-                self._slots.discard(slot)
-            if group is not None:
-                group.remove()
-
-        try:
-            slot = ZygoteSlot("jail", configure, on_close)
-        except SandboxUnavailable as error:
-            if group is not None:
-                group.remove()
-            raise SandboxUnavailable(f"no jail: {error}; `sandbox doctor` names the remedy") from None
-        with self._lock:
-            self._slots.add(slot)
-        return slot
+        return lambda: _configure(number, group, binds), group.remove if group else lambda: None
 
 
 def _configure(number: int, group: cgroup.Group | None, extra: tuple[str, ...]) -> tuple[dict[str, Any], list[int]]:

@@ -27,10 +27,6 @@ INSIDE_ID = 1000  # uid and gid of programs, as they see it
 FOLDERS = (f"{BOX}/work", f"{BOX}/tmp", f"{BOX}/shm")
 SPARE_INODES = 1 + len(FOLDERS)
 BASE_LAYERS = ("userns", "pidns", "mountns", "netns", "ipcns", "utsns", "seccomp", "rlimits", "no_new_privs", "tmpfs")
-_ALL = (1 << 16) - 1
-_READ = sys.LANDLOCK_EXECUTE | sys.LANDLOCK_READ_FILE | sys.LANDLOCK_READ_DIR
-_DEVICE = sys.LANDLOCK_READ_FILE | sys.LANDLOCK_WRITE_FILE | sys.LANDLOCK_TRUNCATE
-_BOX_RIGHTS = _ALL & ~(sys.LANDLOCK_MAKE_CHAR | sys.LANDLOCK_MAKE_BLOCK)
 
 
 def build(config: dict[str, Any], judge: int) -> JailCell:
@@ -215,7 +211,8 @@ class JailCell:
         if self._landlock:
             if self._ruleset >= 0:
                 os.close(self._ruleset)
-            rules = {"/": _READ, "/dev": _DEVICE | _READ, **dict.fromkeys(FOLDERS, _BOX_RIGHTS)}
+            rules = {"/": sys.LANDLOCK_READ, "/dev": sys.LANDLOCK_DEVICE | sys.LANDLOCK_READ}
+            rules |= dict.fromkeys(FOLDERS, sys.LANDLOCK_OWN)
             self._ruleset = sys.landlock_ruleset(self._landlock, rules)
             self._restrict = sys.landlock_restrict(self._ruleset)
         self._mounted = (file_bytes, files)

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox import syscalls
+from sandbox.cell import DEVICES
 
 BOX, SITE = "/box", "/site"
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/alternatives")
-DEVICES = ("null", "zero", "full", "random", "urandom")
 PACKAGES = (
     "numpy", "scipy", "pandas", "sympy", "mpmath", "networkx", "sortedcontainers", "dateutil", "pytz", "six", "tzdata",
     "more_itertools",

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,15 @@ from sandbox.backend import SandboxUnavailable
 from sandbox.jail import HOST_ID
 from sandbox.jailroot import SITE, plan
 from sandbox.landlockcell import wipe
-from sandbox.slot import ZygoteSlot
+from sandbox.pool import ZygotePool
+from sandbox.slot import Configure
 
 PREFIX = "sandbox-landlock-"
 _numbers = itertools.count()
 
 
-class LandlockBackend:
-    """See `sandbox.backend.Backend`. Opens its first slot at once, so that what is missing shows here."""
+class LandlockBackend(ZygotePool):
+    """See `sandbox.backend.Backend`."""
 
     name = "landlock"
 
@@ -36,23 +37,9 @@ class LandlockBackend:
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailable(f"landlock needs Linux, this is {sys.platform}: use docker or remote")
         _sweep()
-        self._slots: set[ZygoteSlot] = set()
-        self._lock = threading.Lock()
-        self._first: ZygoteSlot | None = self._open(())
-        self.isolation = self._first.isolation
+        super().__init__()
 
-    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
-        if binds:
-            return self._open(binds)
-        with self._lock:
-            slot, self._first = self._first, None
-        return slot or self._open(())
-
-    def close(self) -> None:
-        for slot in list(self._slots):
-            slot.close()
-
-    def _open(self, binds: tuple[str, ...]) -> ZygoteSlot:
+    def _plan(self, binds: tuple[str, ...]) -> tuple[Configure, Callable[[], None]]:
         number = next(_numbers)
         try:
             base = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
@@ -61,24 +48,12 @@ class LandlockBackend:
         base.chmod(0o711)
         group = cgroup.make(f"landlock-{number}")
 
-        def configure() -> tuple[dict[str, Any], list[int]]:
-            return _configure(number, group, base, binds)
-
-        def on_close(slot: ZygoteSlot | None) -> None:
-            with self._lock:
-                self._slots.discard(slot)
+        def give_back() -> None:
             if group is not None:
                 group.remove()
             _remove(base)
 
-        try:
-            slot = ZygoteSlot("landlock", configure, on_close)
-        except SandboxUnavailable as error:
-            on_close(None)
-            raise SandboxUnavailable(f"no landlock: {error}") from None
-        with self._lock:
-            self._slots.add(slot)
-        return slot
+        return lambda: _configure(number, group, base, binds), give_back
 
 
 def _configure(

@@ -18,16 +18,12 @@ from typing import Any
 
 from sandbox import seccomp
 from sandbox import syscalls as sys
-from sandbox.cell import Work, descendants, fix_limits, run_limits, tree_usage
+from sandbox.cell import DEVICES, Work, descendants, fix_limits, run_limits, tree_usage
 from sandbox.cgroup import Meter
 
 SCOPES_VERSION, TCP_VERSION = 6, 4  # of Landlock
 LOOK_SECONDS = 0.1  # between two looks at the work folder
 MAX_PATH = 2000  # characters: looking at what lies deeper would cost more than it tells
-READ = sys.LANDLOCK_EXECUTE | sys.LANDLOCK_READ_FILE | sys.LANDLOCK_READ_DIR
-DEVICE = sys.LANDLOCK_READ_FILE | sys.LANDLOCK_WRITE_FILE | sys.LANDLOCK_TRUNCATE
-WRITE = ((1 << 16) - 1) & ~(sys.LANDLOCK_MAKE_CHAR | sys.LANDLOCK_MAKE_BLOCK)
-DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
 def build(config: dict[str, Any]) -> LandlockCell:
@@ -61,11 +57,12 @@ class LandlockCell:
         os.environ.update(HOME=self.folder, TMPDIR=self._folders[1])
         os.umask(0o022)
         fix_limits()
-        for folder in self._folders:
-            if rooted:
-                os.chown(folder, self._run_id, self._run_id)
-        rules = {path: READ if os.path.isdir(path) else READ & ~sys.LANDLOCK_READ_DIR for path in config["read"]}
-        rules |= {f"/dev/{name}": DEVICE for name in DEVICES} | dict.fromkeys(self._folders, WRITE)
+        for folder in self._folders if rooted else ():
+            os.chown(folder, self._run_id, self._run_id)
+        rules = dict.fromkeys(config["read"], sys.LANDLOCK_READ)
+        rules |= {path: sys.LANDLOCK_READ & ~sys.LANDLOCK_READ_DIR for path in rules if not os.path.isdir(path)}
+        rules |= {f"/dev/{name}": sys.LANDLOCK_DEVICE for name in DEVICES}
+        rules |= dict.fromkeys(self._folders, sys.LANDLOCK_OWN)
         sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 1)
         sys.prctl(sys.PR_SET_DUMPABLE, 0)
         if rooted or first:

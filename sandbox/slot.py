@@ -26,9 +26,8 @@ from sandbox.limits import Limits
 from sandbox.verdict import Isolation
 from sandbox.workfiles import MAX_FILES, Fetched, pack, read_result
 
-JOB = struct.Struct(
-    "<cIdd6q?"
-)  # kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
+# kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
+JOB = struct.Struct("<cIdd6q?")
 START_SECONDS = 20.0  # how long a zygote may take to come up
 POPEN_DESCRIPTORS = 8  # three pipes, and one by which the child tells that exec failed
 GRACE_SECONDS = 5.0  # after the supervisor's back-stop, before the zygote itself is given up
@@ -40,6 +39,7 @@ package.__path__ = [sys.argv[1]]
 from sandbox.zygote import main
 main(int(sys.argv[2]))
 """
+FLAGS = ("-S", "-s", "-P", "-B", "-X", "utf8")  # of the interpreter that becomes a zygote
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -48,6 +48,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+Configure = Callable[[], tuple[dict[str, Any], list[int]]]  # the zygote's configuration, the descriptors it inherits
 
 
 class ZygoteRun:
@@ -91,7 +93,7 @@ class ZygoteSlot:
     def __init__(
         self,
         backend: str,
-        configure: Callable[[], tuple[dict[str, Any], list[int]]],
+        configure: Configure,
         on_close: Callable[[ZygoteSlot], None],
     ):
         self._configure, self._on_close, self._backend = configure, on_close, backend
@@ -213,11 +215,10 @@ class ZygoteSlot:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config, inherited = self._configure()
         config = {**config, "socket": far.fileno(), "judge": os.getpid()}
-        flags = ["-S", "-s", "-P", "-B", "-X", "utf8"]
         try:
             _want_descriptors(POPEN_DESCRIPTORS)
             self._process = subprocess.Popen(
-                [interpreter(), *flags, "-c", BOOT, os.path.dirname(os.path.abspath(__file__)), str(far.fileno())],
+                [interpreter(), *FLAGS, "-c", BOOT, PACKAGE, str(far.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -287,11 +288,7 @@ def _read_all(names: Sequence[tuple[str, str]], descriptors: list[int], limit: i
     for name, fault in names:
         data = read_result(waiting.pop(), limit) if not fault and waiting else None
         limit -= len(data or b"")
-        found.append(
-            Fetched(
-                name=name, data=data, fault=fault if data is None and fault else "" if data is not None else "too large"
-            )
-        )
+        found.append(Fetched(name=name, data=data, fault=fault or ("too large" if data is None else "")))
     return tuple(found)
 
 

@@ -45,9 +45,10 @@ def main(descriptor: int) -> NoReturn:
     channel = socket.socket(fileno=descriptor)
     sys.argv[:] = [""]
     config = json.loads(channel.recv(1 << 16))
-    judge, _open = (
-        (os.pidfd_open(config["judge"]), -1) if config["judge"] else os.pipe()
-    )  # in a container: out of sight
+    if config["judge"]:
+        judge = os.pidfd_open(config["judge"])
+    else:  # in a container, where the judge is out of sight: its end of the channel tells, and this never does
+        judge, _ = os.pipe()
     try:
         run_driver = load_drivers()
         warm()

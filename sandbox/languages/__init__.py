@@ -137,7 +137,7 @@ def toolchain(name: str) -> Toolchain:
     if words:
         first = found[next(iter(words))]
         answer = subprocess.run(
-            [first, *language.version], capture_output=True, text=True, timeout=60, check=False, env=_clean()
+            [first, *language.version], capture_output=True, text=True, timeout=60, check=False, env=clean_environment()
         )
         version = next(iter((answer.stdout + answer.stderr).splitlines()), "")
     return Toolchain(language=language, tools=found, binds=tuple(binds), version=version)
@@ -154,7 +154,8 @@ def available() -> dict[str, str]:
     return found
 
 
-def _clean() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
+    """What a tool of the host is asked with: enough to find its own parts."""
     return {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "RUSTUP_HOME", "CARGO_HOME")}
 
 

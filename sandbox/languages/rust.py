@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
-from sandbox.languages import Harness, Language, LanguageUnavailable, _clean
+from sandbox.languages import Harness, Language, LanguageUnavailable, clean_environment
 
 
 def locate() -> Mapping[str, str]:
@@ -14,7 +14,7 @@ def locate() -> Mapping[str, str]:
     if rustc is None:
         raise LanguageUnavailable("language rust: no rustc on this machine; install it from https://rustup.rs")
     answer = subprocess.run(
-        [rustc, "--print", "sysroot"], capture_output=True, text=True, timeout=60, check=False, env=_clean()
+        [rustc, "--print", "sysroot"], capture_output=True, text=True, timeout=60, check=False, env=clean_environment()
     )
     root = answer.stdout.strip()
     if answer.returncode or not root:

@@ -1,0 +1,60 @@
+"""What do the backends of zygotes share? The slots that they opened, and how one is opened and given back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from sandbox.backend import SandboxUnavailable
+from sandbox.slot import Configure, ZygoteSlot
+
+
+class ZygotePool:
+    """See `sandbox.backend.Backend`. Opens its first slot at once, so that what is missing shows then."""
+
+    name = ""
+    remedy = ""  # the end of the line that says why no slot opens
+
+    def __init__(self) -> None:
+        self._slots: set[ZygoteSlot] = set()
+        self._lock = threading.Lock()
+        self._first: ZygoteSlot | None = self._open(())
+        self.isolation = self._first.isolation
+
+    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
+        if binds:
+            return self._open(binds)
+        with self._lock:
+            slot, self._first = self._first, None
+        return slot or self._open(())
+
+    def close(self) -> None:
+        for slot in list(self._slots):
+            slot.close()
+
+    def _plan(self, binds: tuple[str, ...]) -> tuple[Configure, Callable[[], None]]:
+        """How a new slot is configured, and what gives back what it holds."""
+        raise NotImplementedError
+
+    def _make(self, binds: tuple[str, ...], on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
+        configure, give_back = self._plan(binds)
+
+        def end(slot: ZygoteSlot) -> None:
+            on_close(slot)
+            give_back()
+
+        try:
+            return ZygoteSlot(self.name, configure, end)
+        except SandboxUnavailable as error:
+            give_back()
+            raise SandboxUnavailable(f"no {self.name}: {error}{self.remedy}") from None
+
+    def _open(self, binds: tuple[str, ...]) -> ZygoteSlot:
+        slot = self._make(binds, self._forget)
+        with self._lock:
+            self._slots.add(slot)
+        return slot
+
+    def _forget(self, slot: ZygoteSlot) -> None:
+        with self._lock:
+            self._slots.discard(slot)
