@@ -1,0 +1,53 @@
+"""What does a run do? The whole configuration as validated records.
+
+A config is one YAML file. `load` finds it by path or by the name of a shipped config, applies `key=value` overrides,
+and rejects unknown keys with the nearest valid name. Nothing is ever auto-corrected. The resolved config is written into
+the run folder, and a run is a function of it (rule 4 of the architecture).
+"""
+
+from coderl.config.reading import apply_override, find, load, parse
+from coderl.config.run import RunConfig
+from coderl.config.sections import (
+    GenerationConfig,
+    LoraSection,
+    NewModelConfig,
+    OptimizerConfig,
+    PolicyConfig,
+    PromptConfig,
+    RewardConfig,
+    SandboxConfig,
+    Section,
+    TasksConfig,
+)
+from coderl.config.stages import (
+    EvalConfig,
+    GrpoConfig,
+    PpoConfig,
+    RolloutStageConfig,
+    SftConfig,
+    StageConfig,
+)
+
+__all__ = [
+    "EvalConfig",
+    "GenerationConfig",
+    "GrpoConfig",
+    "LoraSection",
+    "NewModelConfig",
+    "OptimizerConfig",
+    "PolicyConfig",
+    "PpoConfig",
+    "PromptConfig",
+    "RewardConfig",
+    "RolloutStageConfig",
+    "RunConfig",
+    "SandboxConfig",
+    "Section",
+    "SftConfig",
+    "StageConfig",
+    "TasksConfig",
+    "apply_override",
+    "find",
+    "load",
+    "parse",
+]

@@ -1,0 +1,95 @@
+"""What do the parts of a run share? Policy, prompts, tasks, sandbox, sampling, rewards, optimizer: a record each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NewModelConfig(Section):
+    """A Llama-type policy and a byte-level BPE tokenizer made from scratch (`policy.model: "new:"`)."""
+
+    hidden_size: int = Field(128, gt=0)
+    intermediate_size: int = Field(344, gt=0)
+    num_layers: int = Field(4, gt=0)
+    num_heads: int = Field(4, gt=0)
+    vocab_size: int = Field(512, ge=260)
+    max_positions: int = Field(256, gt=0)
+
+
+class LoraSection(Section):
+    rank: int = Field(16, gt=0)
+    alpha: int = Field(32, gt=0)
+    target_modules: str | list[str] = "all-linear"
+
+
+class PolicyConfig(Section):
+    """Which model is trained. `model` is "new:", a folder, or a hub id."""
+
+    model: str
+    new: NewModelConfig = NewModelConfig()
+    lora: LoraSection | None = None  # null trains all weights
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    gradient_checkpointing: bool = False
+    autocast: Literal["none", "bfloat16"] = "none"  # matrix products in bfloat16, weights as dtype says
+    packing: bool = (
+        False  # update without padding, each prompt once for its group; for models with plain full attention
+    )
+    pad_token: str | None = None  # for tokenizers that have none, e.g. "<|endoftext|>"; masks never look at it
+
+
+class PromptConfig(Section):
+    """How a task becomes the tokens of a prompt."""
+
+    format: Literal["auto", "chat", "plain"] = "auto"  # auto: chat if the tokenizer has a template, else plain
+    system: str = ""  # system message of chat prompts
+    instruction: str = "{prompt}"  # how an INSTRUCTION task is phrased; fields: prompt, signature, tests
+    completion: str = "{prompt}"  # how a COMPLETION task is phrased in chat; plain prompts are the head of the program
+    response_prefix: str = ""  # text that begins every completion, e.g. "```python\n{signature}"; counted to the prompt
+
+
+class TasksConfig(Section):
+    """Task sources, as understood by `tasks.load`."""
+
+    train: list[str] = []
+    sft: list[str] = []  # tasks whose reference solutions SFT learns from; empty: `train`
+    test: list[str] = []
+
+
+class SandboxConfig(Section):
+    backend: Literal["auto", "jail", "landlock", "plain"] = (
+        "auto"  # plain isolates nothing: only for programs you trust
+    )
+    workers: int = Field(2, gt=0)
+    max_unscorable: float = Field(0.1, ge=0, le=1)  # share of a batch above which the run stops
+
+
+class GenerationConfig(Section):
+    max_new_tokens: int = Field(64, gt=0)
+    temperature: float = Field(1.0, gt=0)
+    batch_size: int = Field(128, gt=0)  # sequences that decode together
+    stop: list[str] = []  # strings that end a completion, besides the model's stop tokens, e.g. "\n```"
+
+
+class RewardConfig(Section):
+    """Reward of one verdict. `cases`: which cases the reward may look at."""
+
+    scheme: Literal["all_pass", "fraction", "coderl", "rltf"] = "all_pass"
+    cases: Literal["visible", "all"] = "all"
+    truncated_penalty: float = Field(0.0, ge=0)  # subtracted when a completion ran out of tokens
+
+
+class OptimizerConfig(Section):
+    learning_rate: float = Field(1e-5, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
