@@ -48,19 +48,24 @@ class Group:
         return tuple(f"cgroup-v1-{controller}" for controller in self.folders)
 
     def open(self) -> dict[str, int]:
-        """Descriptors by "controller/file", for a `Meter`."""
-        fds = {}
-        for controller, folder in self.folders.items():
-            folder.mkdir(exist_ok=True)  # the last guard took it along
-            for name in V2_FILES if controller == "unified" else V1_FILES[controller]:
+        """Descriptors by "controller/file", for a `Meter`. Raises OSError, and keeps none, if there are not enough."""
+        fds: dict[str, int] = {}
+        try:
+            for controller, folder in self.folders.items():
+                folder.mkdir(exist_ok=True)  # the last guard took it along
+                for name in V2_FILES if controller == "unified" else V1_FILES[controller]:
+                    with suppress(FileNotFoundError, PermissionError):  # this kernel has no such file
+                        mode = {0o200: os.O_WRONLY, 0o400: os.O_RDONLY}.get(
+                            (folder / name).stat().st_mode & 0o600, os.O_RDWR
+                        )
+                        fds[f"{controller}/{name}"] = os.open(folder / name, mode)
+                swap = folder / "memory.swap.max" if controller == "unified" else folder / "memory.swappiness"
                 with suppress(OSError):
-                    mode = {0o200: os.O_WRONLY, 0o400: os.O_RDONLY}.get(
-                        (folder / name).stat().st_mode & 0o600, os.O_RDWR
-                    )
-                    fds[f"{controller}/{name}"] = os.open(folder / name, mode)
-            swap = folder / "memory.swap.max" if controller == "unified" else folder / "memory.swappiness"
-            with suppress(OSError):
-                swap.write_text("0")
+                    swap.write_text("0")
+        except BaseException:
+            for fd in fds.values():
+                os.close(fd)
+            raise
         return fds
 
     def remove(self) -> None:
@@ -77,9 +82,11 @@ class Group:
 
 def make(name: str) -> Group | None:
     """A new group `coderl-<pid>-<name>` below the caller's own; None where no group that bounds memory can be made."""
-    folders: dict[str, Path] = {}
-    for controller, parent in parents().items():
+    where = parents()
+    for parent in where.values():
         sweep(parent)
+    folders: dict[str, Path] = {}
+    for controller, parent in where.items():
         folder = parent / f"{PREFIX}{os.getpid()}-{name}"
         with suppress(OSError):
             folder.mkdir()

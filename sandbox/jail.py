@@ -44,8 +44,14 @@ def _configure(number: int, group: cgroup.Group | None, extra: tuple[str, ...]) 
     binds, hide = plan(os.path.realpath(sys.base_prefix))
     binds += [(path, path) for path in extra]
     fds = group.open() if group else {}
-    folders = group.folders.values() if group else ()
-    parents = [(os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY), folder.name) for folder in folders]
+    parents: list[tuple[int, str]] = []
+    try:
+        for folder in group.folders.values() if group else ():
+            parents.append((os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY), folder.name))
+    except OSError:
+        for fd in (*fds.values(), *(fd for fd, _ in parents)):
+            os.close(fd)
+        raise
     config = {
         "mode": "jail",
         "binds": binds,

@@ -22,7 +22,7 @@ from sandbox.jail import HOST_ID
 from sandbox.jailroot import SITE, plan
 from sandbox.landlockcell import wipe
 from sandbox.pool import ZygotePool
-from sandbox.slot import Configure
+from sandbox.slot import REMOVAL_DESCRIPTORS, Configure, want_descriptors
 
 PREFIX = "sandbox-landlock-"
 _numbers = itertools.count()
@@ -42,6 +42,7 @@ class LandlockBackend(ZygotePool):
     def _plan(self, binds: tuple[str, ...]) -> tuple[Configure, Callable[[], None]]:
         number = next(_numbers)
         try:
+            want_descriptors(REMOVAL_DESCRIPTORS)
             base = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         except OSError as error:
             raise SandboxUnavailable(f"no landlock: no folder for programs ({error})") from None

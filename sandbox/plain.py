@@ -17,7 +17,7 @@ import threading
 from typing import Any
 
 from sandbox.backend import SandboxUnavailable
-from sandbox.slot import ZygoteSlot
+from sandbox.slot import REMOVAL_DESCRIPTORS, ZygoteSlot, want_descriptors
 from sandbox.verdict import Isolation
 
 
@@ -32,6 +32,7 @@ class PlainBackend:
         self._slots: set[ZygoteSlot] = set()
         self._lock = threading.Lock()
         try:
+            want_descriptors(REMOVAL_DESCRIPTORS)
             self._folder = tempfile.mkdtemp(prefix=f"sandbox-plain-{os.getpid()}-")
         except OSError as error:
             raise SandboxUnavailable(f"no temporary folder ({error.strerror}): set TMPDIR to a writable one") from None

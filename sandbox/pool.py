@@ -48,6 +48,9 @@ class ZygotePool:
         except SandboxUnavailable as error:
             give_back()
             raise SandboxUnavailable(f"no {self.name}: {error}{self.remedy}") from None
+        except BaseException:
+            give_back()
+            raise
 
     def _open(self, binds: tuple[str, ...]) -> ZygoteSlot:
         slot = self._make(binds, self._forget)

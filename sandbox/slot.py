@@ -29,6 +29,7 @@ from sandbox.workfiles import MAX_FILES, Fetched, pack, read_result
 # kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
 JOB = struct.Struct("<cIdd6q?")
 START_SECONDS = 20.0  # how long a zygote may take to come up
+REMOVAL_DESCRIPTORS = 4  # to remove a folder again
 POPEN_DESCRIPTORS = 8  # three pipes, and one by which the child tells that exec failed
 GRACE_SECONDS = 5.0  # after the supervisor's back-stop, before the zygote itself is given up
 # The package of the zygote has no __init__: what the judge's may import does not belong in there.
@@ -193,6 +194,9 @@ class ZygoteSlot:
                 report = json.loads(data)
                 if report.pop("run") == number:
                     names = report.pop("fetched", ())
+                    if len(descriptors) < sum(not fault for _, fault in names):
+                        detail = "no descriptors are left for the files of the run"
+                        break
                     limit = self._live.limits.file_bytes if self._live else 0
                     self._live = None
                     return RunExit(**report, fetched=_read_all(names, descriptors, limit))
@@ -213,10 +217,11 @@ class ZygoteSlot:
     def _launch(self) -> tuple[socket.socket, dict[str, Any]]:
         """Start a zygote: the judge's end of the channel to it, and its configuration, which goes over that."""
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        config, inherited = self._configure()
-        config = {**config, "socket": far.fileno(), "judge": os.getpid()}
+        inherited: list[int] = []
         try:
-            _want_descriptors(POPEN_DESCRIPTORS)
+            config, inherited = self._configure()
+            config = {**config, "socket": far.fileno(), "judge": os.getpid()}
+            want_descriptors(POPEN_DESCRIPTORS)
             self._process = subprocess.Popen(
                 [interpreter(), *FLAGS, "-c", BOOT, PACKAGE, str(far.fileno())],
                 stdin=subprocess.PIPE,
@@ -227,7 +232,7 @@ class ZygoteSlot:
                 pass_fds=[far.fileno(), *inherited],
                 start_new_session=True,
             )
-        except OSError:
+        except BaseException:
             near.close()
             raise
         finally:
@@ -237,6 +242,13 @@ class ZygoteSlot:
         return near, config
 
     def _spawn(self) -> None:
+        try:
+            self._greet()
+        except BaseException:
+            self._reap()  # what had been started by then
+            raise
+
+    def _greet(self) -> None:
         near, config = self._launch()
         self._socket = near
         near.settimeout(START_SECONDS)
@@ -248,7 +260,6 @@ class ZygoteSlot:
         near.settimeout(None)
         answer = json.loads(hello) if hello else {"error": self._last_words() or "the zygote did not start"}
         if "error" in answer:
-            self._reap()
             raise SandboxUnavailable(answer["error"])
         self.isolation = Isolation(backend=self._backend, layers=tuple(answer["layers"]))
 
@@ -292,7 +303,7 @@ def _read_all(names: Sequence[tuple[str, str]], descriptors: list[int], limit: i
     return tuple(found)
 
 
-def _want_descriptors(count: int) -> None:
+def want_descriptors(count: int) -> None:
     """Raises OSError where there are not so many: Python before 3.11.4 loses pipes if Popen runs out of them half way."""
     got: list[int] = []
     try:
