@@ -90,6 +90,9 @@ class Slot(Protocol):
     def start(self, job: Job) -> Run:
         """Start a run; rebuilds the slot if its zygote died. Raises SandboxUnavailable if that fails."""
 
+    def kill(self) -> None:
+        """SIGKILL what runs now, from any thread, without waiting; harmless if nothing does."""
+
     def close(self) -> None:
         """Kill what runs and give everything back; harmless when repeated."""
 

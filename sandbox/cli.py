@@ -24,7 +24,7 @@ from sandbox.container import IMAGE
 from sandbox.errors import BadInput, SandboxError
 from sandbox.grader import Grader
 from sandbox.limits import MEBIBYTE, Limits
-from sandbox.run_once import run_once
+from sandbox.run_once import RunRequest, run_once
 from sandbox.samples import FileSample, read_samples, read_tasks, write_lines
 from sandbox.spec import Program
 from sandbox.verdict import Outcome, Status, Verdict
@@ -84,10 +84,11 @@ def run(
             program = Program(source=source, language=languages.get(language or languages.of_file(file.name)).name)
         except KeyError as error:
             raise BadInput(f"{file}: {error.args[0]}") from None
-        result, stdout, stderr = run_once(program, _read(stdin) if stdin else b"", limits, backend)
-    sys.stdout.buffer.write(stdout)
+        done = run_once(RunRequest(program=program, stdin=_read(stdin) if stdin else b"", limits=limits), backend)
+    result = done.case
+    sys.stdout.buffer.write(done.stdout)
     sys.stdout.flush()
-    sys.stderr.buffer.write(stderr)
+    sys.stderr.buffer.write(done.stderr)
     used = f"cpu {result.cpu_ms:.0f} ms, wall {result.wall_ms:.0f} ms, memory {result.memory_bytes / MEBIBYTE:.0f} MiB"
     sys.stderr.write(f"{result.outcome}{': ' if result.detail else ''}{result.detail} ({used})\n")
     sys.stderr.flush()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sandbox.backend import Backend, Job, RunExit, Slot
+from sandbox.backend import Backend, Job, Run, RunExit, Slot
 from sandbox.build import Builds, Runnable
 from sandbox.checkers import text_matches, values_match
 from sandbox.codec import CodecError, decode, encode, frame, loads
@@ -24,6 +25,7 @@ from sandbox.duel import UNASKED, Duel
 from sandbox.judge import (
     HARD,
     NEAR,
+    Dropped,
     Ending,
     Lost,
     Seen,
@@ -50,6 +52,7 @@ from sandbox.spec import (
 from sandbox.validate import Validation
 from sandbox.verdict import CaseResult, Isolation, Outcome
 from sandbox.wire import Wire, pump
+from sandbox.workfiles import Fetched
 
 GOODBYE_SECONDS = 1.0  # how long a driver may take to leave when it is told to
 FRESH = (Outcome.MLE, Outcome.OLE, Outcome.FLE, Outcome.PLE, Outcome.TLE, Outcome.WTLE)  # worth a process of its own
@@ -71,10 +74,29 @@ class Executor:
         self._backend, self._builds = backend, builds or Builds()
         self._slots: dict[str, Slot] = {}
         self._validation = Validation(lambda: self._slot("referee"))
+        self._lock = threading.Lock()  # of `_wanted`, so that no kill meets the run of another request
+        self._wanted: threading.Event | None = None
 
     @property
     def isolation(self) -> Isolation:
         return self._slot("candidate").isolation
+
+    def begin(self, dropped: threading.Event | None) -> None:
+        """From now on work for the request that `dropped`, once set, takes back; None: for none."""
+        with self._lock:
+            self._wanted = dropped
+
+    def drop(self, dropped: threading.Event) -> None:
+        """End what runs for the request of `dropped`, which is set; from any thread, without waiting."""
+        with self._lock:
+            if self._wanted is dropped:
+                for slot in list(self._slots.values()):
+                    slot.kill()
+
+    def check(self) -> None:
+        """Raises Dropped where nobody wants the present request any more."""
+        if self._wanted is not None and self._wanted.is_set():
+            raise Dropped
 
     def prepare(self, program: Program, source: bytes, options: tuple[str, ...] = ()) -> Runnable:
         """Make a program, whose text is `source`, ready to start. Raises CompileFailed, LanguageUnavailable, Lost."""
@@ -96,10 +118,12 @@ class Executor:
             outcome = Ending(flags=(Outcome.WA,), detail="an assertion failed")
         return _script_trial(ended, replace(seen, stdout=b""), outcome, limits)
 
-    def script(self, program: Runnable, stdin: bytes, limits: Limits) -> tuple[CaseResult, Seen]:
-        """Run a program and compare nothing: AC if it ended well."""
-        ended, seen, outcome = self._script(program, stdin, limits, 1.0)
-        return _script_result(ended, seen, outcome), seen
+    def script(
+        self, program: Runnable, stdin: bytes, limits: Limits, fetch: tuple[str, ...] = ()
+    ) -> tuple[CaseResult, Seen, tuple[Fetched, ...]]:
+        """Run a program and compare nothing: AC if it ended well; and the files of these names that it left."""
+        ended, seen, outcome = self._script(program, stdin, limits, 1.0, fetch)
+        return _script_result(ended, seen, outcome), seen, ended.fetched
 
     def calls(
         self,
@@ -153,7 +177,7 @@ class Executor:
         try:
             patient = replace(VALIDATION, wall_seconds=longer.wall_seconds)
             job = Job(driver="referee", source=library, limits=patient)
-            referee = Wire(self._slot("referee").start(job), patient, discard=True)
+            referee = Wire(self._start("referee", (), job), patient, discard=True)
         except BaseException:
             player.finish(kill=True)
             raise
@@ -195,8 +219,11 @@ class Executor:
         for slot in slots.values():
             slot.close()
 
-    def _script(self, program: Runnable, stdin: bytes, limits: Limits, slack: float) -> tuple[RunExit, Seen, Ending]:
-        ended, seen, message = self._wait(self._open(program, program.job(_widen(limits, slack)), stdin))
+    def _script(
+        self, program: Runnable, stdin: bytes, limits: Limits, slack: float, fetch: tuple[str, ...] = ()
+    ) -> tuple[RunExit, Seen, Ending]:
+        job = replace(program.job(_widen(limits, slack)), fetch=fetch)
+        ended, seen, message = self._wait(self._open(program, job, stdin))
         if "ce" in message:
             return ended, seen, Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
         flags = script_flags(ended, seen, limits)
@@ -204,7 +231,8 @@ class Executor:
         return ended, seen, Ending(flags=tuple(flags), detail=detail)
 
     def _compile(self, role: str, binds: tuple[str, ...], job: Job) -> tuple[RunExit, Seen]:
-        ended, seen, _ = self._wait(Wire(self._slot(role, binds).start(job), job.limits))
+        ended, seen, _ = self._wait(Wire(self._start(role, binds, job), job.limits))
+        self.check()  # a compiler that was killed says nothing about the program
         return ended, seen
 
     def _wait(self, wire: Wire) -> tuple[RunExit, Seen, dict[str, Any]]:
@@ -222,7 +250,16 @@ class Executor:
         return self._slots[role]
 
     def _open(self, program: Runnable, job: Job, stdin: bytes = b"") -> Wire:
-        return Wire(self._slot(program.role, program.binds).start(job), job.limits, stdin)
+        return Wire(self._start(program.role, program.binds, job), job.limits, stdin)
+
+    def _start(self, role: str, binds: tuple[str, ...], job: Job) -> Run:
+        self.check()
+        run = self._slot(role, binds).start(job)
+        if (
+            self._wanted is not None and self._wanted.is_set()
+        ):  # set while it started, so that `drop` may have missed it
+            run.kill()
+        return run
 
     def _finish(self, wire: Wire, *, kill: bool) -> tuple[RunExit, Seen]:
         ended, seen = wire.finish(kill=kill)

@@ -16,14 +16,17 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from types import TracebackType
+from typing import Any
 
 from sandbox.backend import Backend, open_backend
 from sandbox.build import Builds
 from sandbox.execute import Executor
 from sandbox.grading import Quiet, grade_one, whole
+from sandbox.judge import bare
+from sandbox.run_once import RunRequest, RunResult, run_on
 from sandbox.spec import GradeRequest
 from sandbox.verdict import Outcome, Verdict
 
@@ -49,25 +52,36 @@ class Grader:
         return [found[i] for i in range(len(requests))]
 
     def stream(self, requests: Iterable[GradeRequest]) -> Iterator[tuple[int, Verdict]]:
-        """(index, verdict) as each is reached. Closing the iterator drops the requests that have not begun."""
-        done: queue.SimpleQueue[tuple[int, Verdict]] = queue.SimpleQueue()
+        """(index, verdict) as each is reached. Closing the iterator drops the other requests, and ends what runs for them."""
+        done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         dropped = threading.Event()
         try:
             for _ in range(self._pool.submit_all(requests, done, dropped)):
                 yield done.get()
         finally:
-            dropped.set()
+            self._pool.drop(dropped)
 
     async def agrade(self, requests: Iterable[GradeRequest]) -> AsyncIterator[tuple[int, Verdict]]:
-        """As `stream`, without blocking the event loop."""
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[tuple[int, Verdict]] = asyncio.Queue()
+        """As `stream`, without blocking the event loop; cancelling the task drops what is left, as closing does."""
+        async with aclosing(self._arrivals(requests)) as arrivals:
+            async for index, verdict in arrivals:
+                yield index, verdict
+
+    async def arun(self, request: RunRequest) -> RunResult:
+        """Run a program and compare nothing; cancelling the task ends it."""
+        async with aclosing(self._arrivals([request])) as arrivals:
+            _, result = await anext(arrivals)
+            return result  # type: ignore[no-any-return]
+
+    async def _arrivals(self, requests: Iterable[_Request]) -> AsyncGenerator[tuple[int, Any]]:
+        arrived: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
+        bridge = _Bridge(asyncio.get_running_loop(), arrived)
         dropped = threading.Event()
         try:
-            for _ in range(self._pool.submit_all(requests, _Bridge(loop, arrived), dropped)):
+            for _ in range(self._pool.submit_all(requests, bridge, dropped)):
                 yield await arrived.get()
         finally:
-            dropped.set()
+            self._pool.drop(dropped)
 
     def close(self) -> None:
         """End the workers and every process; harmless when repeated. Requests not yet begun come back as IE."""
@@ -85,16 +99,17 @@ class Grader:
 class _Bridge:
     """Stands for a queue, from a worker thread into an event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, arrived: asyncio.Queue[tuple[int, Verdict]]):
+    def __init__(self, loop: asyncio.AbstractEventLoop, arrived: asyncio.Queue[tuple[int, Any]]):
         self._loop, self._arrived = loop, arrived
 
-    def put(self, item: tuple[int, Verdict]) -> None:
+    def put(self, item: tuple[int, Any]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
 
 
-_Done = _Bridge | queue.SimpleQueue[tuple[int, Verdict]]
-_Work = tuple[int, GradeRequest, _Done, threading.Event]
+_Done = _Bridge | queue.SimpleQueue[tuple[int, Any]]
+_Request = GradeRequest | RunRequest
+_Work = tuple[int, _Request, _Done, threading.Event]
 
 
 class _Pool:
@@ -104,12 +119,13 @@ class _Pool:
         self._backend, self._workers, self._retries = backend, workers, retries
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._executors: list[Executor] = []
         self._lock = threading.Lock()
         self._quiet, self._builds = Quiet(), Builds()
         self._num_waiting = 0
         self.closed = False
 
-    def submit_all(self, requests: Iterable[GradeRequest], done: _Done, dropped: threading.Event) -> int:
+    def submit_all(self, requests: Iterable[_Request], done: _Done, dropped: threading.Event) -> int:
         """Hand every request to the workers; how many there are."""
         count = 0
         for index, request in enumerate(requests):
@@ -117,7 +133,7 @@ class _Pool:
             count += 1
         return count
 
-    def submit(self, index: int, request: GradeRequest, done: _Done, dropped: threading.Event) -> None:
+    def submit(self, index: int, request: _Request, done: _Done, dropped: threading.Event) -> None:
         with self._lock:
             if self.closed:
                 raise RuntimeError("the grader is closed: make a new one")
@@ -127,6 +143,14 @@ class _Pool:
                 thread = threading.Thread(target=self._run, name=f"grader-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
+
+    def drop(self, dropped: threading.Event) -> None:
+        """Nobody wants the requests of `dropped` any more: those that wait never begin, those that run end now."""
+        dropped.set()
+        with self._lock:
+            executors = list(self._executors)
+        for executor in executors:
+            executor.drop(dropped)
 
     def close(self) -> None:
         with self._lock:
@@ -143,15 +167,27 @@ class _Pool:
 
     def _run(self) -> None:
         executor = Executor(self._backend, self._builds)
+        with self._lock:
+            self._executors.append(executor)
         try:
             while (item := self._work.get()) is not None:
                 index, request, done, dropped = item
-                if self.closed or dropped.is_set():
-                    verdict = whole(request, Outcome.IE, "dropped before it began", self._backend.isolation)
-                else:
-                    verdict = grade_one(executor, request, self._quiet, self._retries, self._backend.isolation)
+                executor.begin(dropped)
+                answer = self._answer(executor, request, self.closed or dropped.is_set())
+                executor.begin(None)
                 with self._lock:
                     self._num_waiting -= 1
-                done.put((index, verdict))
+                done.put((index, answer))
         finally:
             executor.close()
+
+    def _answer(self, executor: Executor, request: _Request, is_dropped: bool) -> Verdict | RunResult:
+        isolation = self._backend.isolation
+        if isinstance(request, RunRequest):
+            if is_dropped:
+                return RunResult(case=bare(Outcome.IE, "dropped before it began"))
+            with self._quiet.shared():
+                return run_on(executor, request, self._retries)
+        if is_dropped:
+            return whole(request, Outcome.IE, "dropped before it began", isolation)
+        return grade_one(executor, request, self._quiet, self._retries, isolation)

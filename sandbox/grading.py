@@ -17,7 +17,7 @@ from sandbox.build import CompileFailed, Runnable
 from sandbox.execute import Executor, Trial
 from sandbox.harness import joined
 from sandbox.intake import request_fault, source_fault
-from sandbox.judge import Lost, bare
+from sandbox.judge import Dropped, Lost, bare
 from sandbox.languages import LanguageUnavailable
 from sandbox.points import UNSCORABLE, is_lost, outcome_and_points
 from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, ProgramCase, StdioCase, SuiteCase
@@ -76,6 +76,8 @@ def grade_one(executor: Executor, request: GradeRequest, quiet: Quiet, retries: 
             return _of_cases(request, results, executor.isolation, attempt)
         except CompileFailed as error:
             return whole(request, Outcome.CE, str(error), executor.isolation, attempts=attempt)
+        except Dropped:
+            return whole(request, Outcome.IE, "dropped while it ran", isolation, attempts=attempt)
         except LanguageUnavailable as error:
             return whole(request, Outcome.IE, str(error), isolation, attempts=attempt)
         except (Lost, SandboxUnavailable, OSError) as error:
@@ -109,6 +111,7 @@ class _Grading:
                 continue
             with self._quiet.shared():
                 trials = self._run(batch, SLACK)
+            self._executor.check()  # what was killed for nobody is no result
             for offset, trial in enumerate(trials):
                 found.append(self._settle(cases[start + offset], trial))
                 if found[-1].outcome is Outcome.CE:
@@ -128,7 +131,9 @@ class _Grading:
         if not trial.near:
             return trial.result
         with self._quiet.alone():
-            return self._run([case], 1.0)[0].result
+            trial = self._run([case], 1.0)[0]
+        self._executor.check()
+        return trial.result
 
     def _run(self, cases: Sequence[Case], slack: float) -> list[Trial]:
         """The results of the first of `cases`, which are of one kind: at least one."""

@@ -25,6 +25,10 @@ class Lost(Exception):
     """The infrastructure failed; says nothing about the program."""
 
 
+class Dropped(Exception):
+    """Nobody wants the verdict any more; says nothing about the program."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What the judge itself noticed about one run, besides the kernel's counters."""

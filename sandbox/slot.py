@@ -171,9 +171,10 @@ class ZygoteSlot:
         return run
 
     def send_kill(self, number: int) -> None:
+        channel = self._socket
         with suppress(OSError):
-            if self._socket is not None:
-                self._socket.send(struct.pack("<cI", b"K", number))
+            if channel is not None:
+                channel.send(struct.pack("<cI", b"K", number))
 
     def wait_report(self, number: int, backstop: float) -> RunExit:
         """The report of run `number`; `lost` if the zygote is dead or silent at `backstop`."""
@@ -205,6 +206,11 @@ class ZygoteSlot:
                     os.close(descriptor)
         self._reap()
         return RunExit(cpu_ms=0.0, wall_ms=0.0, memory_bytes=0, lost=True, detail=detail)
+
+    def kill(self) -> None:
+        live = self._live
+        if live is not None:
+            live.kill()
 
     def close(self) -> None:
         with self._lock:

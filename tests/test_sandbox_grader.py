@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,15 @@ from sandbox import (
     StdioCase,
     Verdict,
 )
-from sandbox.backend import Backend, Job, Run, SandboxUnavailable, Slot, open_backend
+from sandbox.backend import Backend, Job, Run, RunExit, SandboxUnavailable, Slot, open_backend
+from sandbox.execute import Executor
+from sandbox.judge import Dropped, Seen
+from sandbox.languages import LanguageUnavailable, toolchain
+from sandbox.run_once import RunRequest
 from sandbox.spec import Case
 from sandbox.verdict import Isolation
+from sandbox.wire import Wire
+from sandbox.workfiles import WorkFile
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +95,92 @@ def test_grading_does_not_block_an_event_loop(grader: Grader) -> None:
     found, ticks = asyncio.run(work())
     assert [found[i].outcome for i in range(8)] == EXPECTED * 2
     assert ticks > 1
+
+
+SLEEPS = "import time\ntime.sleep(300)"
+LONG = Limits(wall_seconds=300.0)  # a test that waits for this one fails by its own time-out
+
+
+def test_what_nobody_wants_any_more_is_ended_and_its_worker_is_free() -> None:
+    case = StdioCase(stdin="", stdout="")
+    with Grader(workers=1) as grader:
+        stream = grader.stream([request_for("", case), *[request_for(SLEEPS, case, limits=LONG)] * 20])
+        assert next(stream)[1].outcome == Outcome.CE
+        stream.close()  # type: ignore[attr-defined]
+        assert one(grader, "print()", case).outcome == Outcome.AC
+
+        async def work() -> Verdict:
+            async def grade_for_ever() -> None:
+                async for _ in grader.agrade([request_for(SLEEPS, case, limits=LONG)] * 20):
+                    raise AssertionError("nothing was to come")
+
+            task = asyncio.create_task(grade_for_ever())
+            await asyncio.sleep(0.2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            stream = grader.agrade([request_for("print()", case)])
+            return (await anext(stream))[1]
+
+        assert asyncio.run(work()).outcome == Outcome.AC
+
+
+def test_dropping_some_requests_never_ends_the_runs_of_others() -> None:
+    case = StdioCase(stdin="", stdout="done")
+    honest = [request_for("import time\ntime.sleep(0.02)\nprint('done')", case)] * 40
+    with Grader(workers=2) as grader:
+        found: list[Verdict] = []
+        thread = threading.Thread(target=lambda: found.extend(grader.grade(honest)))
+        thread.start()
+        while thread.is_alive():
+            stream = grader.stream([*[request_for("print('done')", case)] * 2, request_for(SLEEPS, case, limits=LONG)])
+            next(stream)
+            stream.close()  # type: ignore[attr-defined]
+        assert {(verdict.outcome, verdict.attempts) for verdict in found} == {(Outcome.AC, 1)}
+    assert len(found) == 40
+
+
+class DropsWhileItCompiles(Executor):
+    """Its first wait begins with nobody wanting the request any more."""
+
+    dropped: threading.Event | None = None
+
+    def _wait(self, wire: Wire) -> tuple[RunExit, Seen, dict[str, Any]]:
+        if self.dropped is not None:
+            self.dropped.set()
+            self.drop(self.dropped)
+        return super()._wait(wire)
+
+
+def test_a_compiler_that_was_ended_for_nobody_is_not_remembered_as_a_failure() -> None:
+    source = '#include <stdio.h>\nint main() { puts("done"); }'
+    program = Program(source=source, language="c")
+    try:
+        toolchain("c")
+    except LanguageUnavailable as error:
+        pytest.skip(str(error))
+    executor = DropsWhileItCompiles(open_backend("auto"))
+    executor.dropped = threading.Event()
+    executor.begin(executor.dropped)
+    with pytest.raises(Dropped):
+        executor.prepare(program, source.encode())
+    executor.dropped = None
+    executor.begin(None)
+    assert executor.prepare(program, source.encode()).files
+    executor.close()
+
+
+def test_a_program_runs_without_a_comparison_and_brings_back_files(grader: Grader) -> None:
+    source = "import sys\nsys.stderr.write('e')\nopen('out.txt', 'w').write(open('in.txt').read() * 2)\nprint(input())"
+    request = RunRequest(
+        program=Program(source=source),
+        stdin=b"x",
+        files=(WorkFile(name="in.txt", data=b"ab"),),
+        fetch=("out.txt", "none"),
+    )
+    result = asyncio.run(grader.arun(request))
+    assert (result.case.outcome, result.stdout, result.stderr) == (Outcome.AC, b"x\n", b"e")
+    assert [(file.name, file.data) for file in result.files] == [("out.txt", b"abab"), ("none", None)]
 
 
 def test_several_threads_share_one_grader(grader: Grader) -> None:
