@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from coderl.commands import tasks_group
 from coderl.errors import CoderlError, ConfigError, MissingExtra, RunFolderError
 
 if TYPE_CHECKING:
     from coderl.config import RunConfig
-    from tasks.task import Task
 
 app = typer.Typer(
     name="coderl",
@@ -30,8 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-tasks_app = typer.Typer(help="Look at the tasks that can be trained on.", no_args_is_help=True)
-app.add_typer(tasks_app, name="tasks")
+for commands in (tasks_group,):
+    commands.register(app)
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]
 Overrides = Annotated[
@@ -192,35 +192,6 @@ def import_model(
     from coderl import import_model as importer
 
     typer.echo(str(importer.import_model(source, out, dtype=dtype, overwrite=overwrite)))
-
-
-@tasks_app.command("list")
-def list_tasks() -> None:
-    """One line per source of tasks."""
-    from tasks.registry import describe
-
-    typer.echo(describe())
-
-
-@tasks_app.command("show")
-def show_tasks(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A task source, e.g. 'easy?split=test'.")],
-    limit: Annotated[int, typer.Option(help="How many to show.", min=1)] = 3,
-) -> None:
-    """Print tasks as a policy sees them, with the cases it may see."""
-    from tasks.registry import load
-
-    found = load(spec)
-    for task in found[:limit]:
-        typer.echo(_describe(task))
-    typer.echo(f"{min(limit, len(found))} of {len(found)} tasks of {spec}")
-
-
-def _describe(task: Task) -> str:
-    counts = f"{len(task.visible)} visible and {len(task.hidden)} hidden cases"
-    lines = [*task.prompt.splitlines(), task.signature, *(f"  {case!r}" for case in task.visible)]
-    head = f"{printable(task.id)}  ({task.split}, level {task.level}, {counts})\n"
-    return head + "".join(f"  {printable(line)}\n" for line in lines if line.strip())
 
 
 def printable(text: str) -> str:

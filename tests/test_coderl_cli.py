@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import ANY
 
 import pytest
 import yaml
@@ -328,3 +330,41 @@ def test_the_module_runs_as_a_program_and_dies_of_sigint_with_130(tmp_path):
     assert process.returncode == 130
     assert "resume with: python -m coderl train c.yaml --resume" in err
     assert "Traceback" not in err
+
+
+GOOD = Task(
+    id="t/good", prompt="Double.", style=Style.INSTRUCTION, split=Split.TEST, entry_point="f", visible=(),
+    hidden=tuple(CallCase(function="f", args=(n,), expected=2 * n) for n in (0, 3)),
+    reference="def f(n):\n    return n * 2\n",
+)  # fmt: skip
+WEAK = replace(GOOD, id="t/weak", hidden=(CallCase(function="f", args=(2,), expected=4),))
+
+
+def test_validate_reports_weak_tests_writes_the_clean_list_and_goes_on_where_it_was(here, run):
+    jsonl.write(Path("t.jsonl"), [GOOD, WEAK])
+    code, out, err = run("tasks", "validate", "jsonl:t.jsonl", "--out", "v")
+    assert code == 0, err
+    assert "t/weak: accepts commonest hidden expected value" in out
+    assert "2 tasks, 0 of them from" in out
+    assert jsonl.read(Path("v/clean.jsonl")) == [GOOD]
+    report = json.loads(Path("v/report.json").read_text())
+    assert (report["num_tasks"], report["num_graded_now"]) == (2, 2)
+    assert report["sources"]["jsonl:t.jsonl"]["null_passes"] == 1
+    assert [finding["score"] for finding in report["findings"]] == [1.0, 0.75]
+    assert "2 tasks, 2 of them from" in run("tasks", "validate", "jsonl:t.jsonl", "--out", "v")[1]
+    findings = Path("v/findings.jsonl")
+    findings.write_text(findings.read_text().splitlines(keepends=True)[0] + '{"key": "ha')
+    assert "2 tasks, 1 of them from" in run("tasks", "validate", "jsonl:t.jsonl", "--out", "v")[1]
+    assert json.loads(Path("v/report.json").read_text())["sources"] == report["sources"] | {
+        "jsonl:t.jsonl": report["sources"]["jsonl:t.jsonl"] | {"program_seconds": ANY}
+    }
+
+
+def test_validate_refuses_what_it_cannot_use_in_one_line(here, run):
+    jsonl.write(Path("t.jsonl"), [GOOD])
+    refused(run("tasks", "validate", "jsonl:none.jsonl"), "none.jsonl", "no such file")
+    refused(
+        run("tasks", "validate", "jsonl:t.jsonl", "jsonl:t.jsonl?limit=1"),
+        "'t/good' is a task of jsonl:t.jsonl already",
+    )
+    refused(run("tasks", "validate", "jsonl:t.jsonl", "--out", "t.jsonl"), "t.jsonl: is a file")
