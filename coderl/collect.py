@@ -40,10 +40,12 @@ def collect(
     temperature: float,
     max_new_tokens: int,
     stop_early: bool,
+    repeats: Sequence[int] | None = None,
 ) -> Collected:
     """Sample each task `samples_per_task` times, grade the programs, compute rewards (NaN where UNSCORABLE).
 
-    The same task may stand in `tasks` more than once; the seeds then differ. With `stop_early` the cases after a failed one are
+    The same task may stand in `tasks` more than once; the seeds then differ. `repeats` says for each how often the step has
+    had it before (in other calls, or processes); None: count within `tasks`. With `stop_early` the cases after a failed one are
     not run, which is enough to tell a pass from a failure. Raises TrainingStopped when more than
     `sandbox.max_unscorable` of the verdicts are UNSCORABLE.
     """
@@ -55,6 +57,8 @@ def collect(
     for position, (task, prompt) in enumerate(zip(tasks, prompts, strict=True)):
         stop = (*config.generation.stop, *prompt.stop)
         repeat = seen[task.id] = seen.get(task.id, -1) + 1
+        if repeats is not None:
+            repeat = repeats[position]
         for index in range(samples_per_task):
             seed = derive(config.seed, stage, step, task.id, repeat * samples_per_task + index)
             requests.append(SampleRequest(key=(position, index), prompt_ids=prompt.ids, seed=seed, stop=stop))
@@ -146,7 +150,7 @@ def rollout_metrics(rollouts: Sequence[Rollout], num_visible: dict[str, int]) ->
         "rollout/unscorable": 1 - len(scored) / count,
         "rollout/entropy": -_mean([lp for r in rollouts for lp in r.logprobs]),  # one-sample estimate, nats per token
         "rollout/unique_programs": len({(r.task_id, r.program) for r in rollouts}) / count,
-        "rollout/visible_pass_rate": _mean([float(_visible_pass(r, num_visible[r.task_id])) for r in scored]),
+        "rollout/visible_pass_rate": _mean([float(passes(r, num_visible[r.task_id])) for r in scored]),
     }
     for rollout in rollouts:
         if rollout.verdict is not None:
@@ -155,7 +159,8 @@ def rollout_metrics(rollouts: Sequence[Rollout], num_visible: dict[str, int]) ->
     return metrics
 
 
-def _visible_pass(rollout: Rollout, num_visible: int) -> bool:
+def passes(rollout: Rollout, num_visible: int) -> bool:
+    """Whether the first `num_visible` cases were accepted; 0: all of them."""
     assert rollout.verdict is not None
     cases = rollout.verdict.cases[:num_visible] if num_visible else rollout.verdict.cases
     return bool(cases) and all(case.outcome == "AC" for case in cases)

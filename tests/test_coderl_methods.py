@@ -87,6 +87,18 @@ def test_groups_without_signal_are_idle_and_counted():
     assert experience.metrics["rollout/groups_without_signal"] == 1.0
 
 
+def test_when_every_group_is_flat_the_gate_gives_up_and_nothing_is_learned():
+    grpo = {"prompts_per_step": 3, "samples_per_prompt": 4, "curriculum": {"gate": "replace", "max_rounds": 2}}
+    b = bench(["AC"], grpo=grpo)
+    before = b.policy.weights()
+    [(experience, metrics)] = list(Trainer(b, Grpo(b, b.config.grpo, "0_grpo"), "0_grpo").run(1))
+    assert metrics["curriculum/rounds"] == 2
+    assert metrics["curriculum/dropped_groups"] == 6 and metrics["curriculum/missing_groups"] == 3
+    assert len(experience.examples) == 4 and not any(e.valid for e in experience.examples)
+    assert len({r.seed for r in experience.rollouts}) == 6 * 4  # all go to the store
+    assert all(torch.equal(before[k], v) for k, v in b.policy.weights().items())
+
+
 def test_too_many_unscorable_verdicts_stop_the_run():
     method = Grpo(b := bench(["IE", "IE", "IE", "AC"]), b.config.grpo, "0_grpo")
     with pytest.raises(TrainingStopped, match=r"9 of 12 verdicts are unscorable.*sandbox doctor"):

@@ -122,15 +122,22 @@ else:
 """
 
 
-@pytest.mark.parametrize(("method", "kill_after_lines"), [("grpo", 3), ("grpo", 6), ("ppo", 7)])
-def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(tmp_path, method, kill_after_lines):
+@pytest.mark.parametrize(
+    ("method", "kill_after_lines", "curriculum"),
+    [("grpo", 3, {}), ("grpo", 6, {"sampler": "signal", "gate": "replace", "max_rounds": 2}), ("ppo", 7, {})],
+)
+def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(
+    tmp_path, method, kill_after_lines, curriculum
+):
     import yaml
 
     paths = {}
     for name in ("straight", "killed"):
         settings = config(tmp_path / name, stages=["sft", method, "eval"])
         paths[name] = tmp_path / f"{name}.yaml"
-        paths[name].write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+        raw = settings.model_dump(mode="json")
+        raw[method]["curriculum"] |= curriculum
+        paths[name].write_text(yaml.safe_dump(raw))
     # In a process of its own, like the other: what ran before in this one decides where tensors lie, and so how they round.
     subprocess.run(
         [sys.executable, "-c", SCRIPT, str(paths["straight"]), "new"], check=True, capture_output=True, timeout=240

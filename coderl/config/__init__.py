@@ -20,6 +20,7 @@ from coderl.config.sections import (
     TasksConfig,
 )
 from coderl.config.stages import (
+    CurriculumConfig,
     EvalConfig,
     GrpoConfig,
     PpoConfig,
@@ -29,6 +30,7 @@ from coderl.config.stages import (
 )
 
 __all__ = [
+    "CurriculumConfig",
     "EvalConfig",
     "GenerationConfig",
     "GrpoConfig",

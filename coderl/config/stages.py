@@ -26,6 +26,17 @@ class SftConfig(StageConfig):
     batch_size: int = Field(64, gt=0)
 
 
+class CurriculumConfig(Section):
+    """Which tasks a step takes, and what becomes of groups that teach nothing."""
+
+    sampler: Literal["uniform", "pools", "signal"] = "uniform"  # by level, or by task, where p(1-p) is largest
+    decay: float = Field(0.8, gt=0, le=1)  # of older results in a task's pass rate, each time that it is sampled again
+    gate: Literal["keep", "replace"] = (
+        "keep"  # replace: drop groups whose rewards are all equal, and sample others (DAPO)
+    )
+    max_rounds: int = Field(4, gt=0)  # rounds of sampling in one step with gate: replace, the first included
+
+
 class RolloutStageConfig(StageConfig):
     prompts_per_step: int = Field(16, gt=0)
     samples_per_prompt: int = Field(8, gt=0)
@@ -33,6 +44,7 @@ class RolloutStageConfig(StageConfig):
     minibatches: int = Field(1, gt=0)  # optimizer steps per pass
     clip_low: float = Field(0.2, gt=0)
     clip_high: float = Field(0.2, gt=0)
+    curriculum: CurriculumConfig = CurriculumConfig()
     truncation: Literal["keep", "mask"] = "keep"  # mask: no gradient from completions without a stop token
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from coderl.collect import collect
 from coderl.config import EvalConfig
@@ -14,6 +14,8 @@ from coderl.rollout import Rollout
 from coderl.workbench import Workbench
 from sandbox import Status
 from tasks.task import Task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,7 @@ def score(rollouts: Sequence[Rollout], tasks: Sequence[Task], config: EvalConfig
     )
 
 
-def gather(bench: Workbench, items: list[Rollout]) -> list[Rollout]:
+def gather(bench: Workbench, items: list[T]) -> list[T]:
     """The items of all processes, on every process."""
     if bench.accelerator.num_processes == 1:
         return items

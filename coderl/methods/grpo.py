@@ -50,7 +50,7 @@ class Grpo(Online):
         if self._reference is not None:
             ref = self.all_logprobs(examples, self._reference)
             examples = [replace(e, ref_logprobs=lp) for e, lp in zip(examples, ref, strict=True)]
-        return Experience(examples=examples, metrics=metrics, rollouts=rollouts)
+        return Experience(examples=examples, metrics=metrics, rollouts=[*rollouts, *self.dropped])
 
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
         assert batch.advantages is not None

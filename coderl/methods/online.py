@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from coderl.collect import Collected, collect, rollout_metrics
+from coderl.collect import Collected, rollout_metrics
 from coderl.config import RolloutStageConfig
+from coderl.curriculum import Curriculum
 from coderl.errors import TrainingStopped
 from coderl.experience import Example, MicroBatch, collate, pack
 from coderl.functional import Surrogate, kl_estimates
 from coderl.methods.base import MethodBase
+from coderl.methods.gate import gated
 from coderl.policy import Weights
 from coderl.rollout import Rollout
-from coderl.seeds import cursor
 from coderl.workbench import Workbench
 
 
@@ -31,33 +33,43 @@ class Online(MethodBase):
         self._temperature = bench.config.generation.temperature
         self._num_visible = {task.id: len(task.visible) for task in bench.train_tasks}
         self._on_policy = config.epochs == config.minibatches == 1
+        tasks, curriculum = bench.train_tasks, config.curriculum
+        self._curriculum = Curriculum(
+            [task.id for task in tasks],
+            [task.level for task in tasks],
+            sampler=curriculum.sampler,
+            decay=curriculum.decay,
+            seed=bench.config.seed,
+            name=label,
+        )
+        self.dropped: list[Rollout] = []
+        self._stand_in: set[int] = set()  # seeds of rollouts that only keep this process busy
         self._fresh = True  # no update of this stage has been looked at yet
 
     def sample(self, step: int) -> tuple[Collected, dict[str, float]]:
-        """The rollouts of one step (this process's share) and their metrics."""
+        """The rollouts to learn from in one step (this process's share), and the metrics of all that were sampled.
+
+        What the gate dropped is in `dropped`: it goes to the store with the others.
+        """
         self._fresh = step == 0
-        config, tasks = self._rollout_config, self._bench.train_tasks
-        count = config.prompts_per_step
-        indices = cursor(self._bench.config.seed, self._label, len(tasks), step * count, count)
-        collected = collect(
-            self._bench,
-            [tasks[i] for i in self._bench.share(indices)],
-            samples_per_task=config.samples_per_prompt,
-            stage=self._label,
-            step=step,
-            temperature=self._temperature,
-            max_new_tokens=self.max_tokens,
-            stop_early=self._bench.config.reward.scheme == "all_pass",
-        )
-        metrics = rollout_metrics(collected.rollouts, self._num_visible)
-        metrics["time/generate"] = collected.generate_seconds
-        metrics["time/grade"] = collected.grade_seconds
-        return collected, metrics
+        found = gated(self._bench, self._rollout_config, self._curriculum, stage=self._label, step=step)
+        self.dropped, self._stand_in = found.dropped, {rollout.seed for rollout in found.stand_in}
+        metrics = rollout_metrics([*found.kept.rollouts, *found.dropped], self._num_visible) | found.metrics
+        metrics["time/generate"] = found.kept.generate_seconds
+        metrics["time/grade"] = found.kept.grade_seconds
+        return found.kept, metrics
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "curriculum": self._curriculum.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self._curriculum.load_state(state["curriculum"])
 
     def valid(self, rollout: Rollout) -> bool:
         """Whether a rollout takes part in the update; a masked truncated one stays in the group's baseline."""
         masked = self._rollout_config.truncation == "mask" and rollout.truncated
-        return rollout.reward == rollout.reward and not masked
+        return rollout.reward == rollout.reward and not masked and rollout.seed not in self._stand_in
 
     @torch.no_grad()
     def per_token(self, examples: Sequence[Example], function: Callable[[MicroBatch], Tensor]) -> list[Tensor]:

@@ -91,7 +91,7 @@ class Ppo(Online):
             for i, e in enumerate(examples)
         ]
         rollouts = [r.with_(advantage=float(advantages[i, : lengths[i]].mean())) for i, r in enumerate(rollouts)]
-        return Experience(examples=examples, metrics=metrics, rollouts=rollouts)
+        return Experience(examples=examples, metrics=metrics, rollouts=[*rollouts, *self.dropped])
 
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
         config = self.config
@@ -138,7 +138,8 @@ class Ppo(Online):
         return {"policy/kl_coef": used}
 
     def state(self) -> dict[str, Any]:
-        return {"kl_coef": self._kl_coef}
+        return {**super().state(), "kl_coef": self._kl_coef}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
         self._kl_coef = state["kl_coef"]
