@@ -6,8 +6,6 @@ in a traceback. Nothing heavy is imported before it is needed: `--help` and mist
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from importlib import resources
@@ -17,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from coderl.commands import tasks_group
-from coderl.errors import CoderlError, ConfigError, MissingExtra, RunFolderError
+from coderl.commands.extras import needing_extra
+from coderl.errors import CoderlError, ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from coderl.config import RunConfig
@@ -90,7 +89,7 @@ def train(
     if dry_run:
         typer.echo(_plan(settings))
         return
-    with _needing_extra():
+    with needing_extra():
         from coderl.train import run
     from coderl.metrics import read_metrics
     from coderl.run_folder import RunFolder, is_main_process
@@ -135,7 +134,7 @@ def evaluate(
         raise RunFolderError(f"{out}: already there; name another file with --out, or delete it")
     if not out.parent.is_dir():
         raise RunFolderError(f"{out}: there is no folder {out.parent}; make it, or name another file with --out")
-    with _needing_extra():
+    with needing_extra():
         from coderl.train import evaluate_model
     values = evaluate_model(settings, out)
     for line in _pass_rates(values):
@@ -157,7 +156,7 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder o
     from coderl.run_folder import RunFolder
 
     folder = RunFolder.open(run)
-    with _needing_extra():
+    with needing_extra():
         from coderl.report import write_report
 
         typer.echo(str(write_report(folder)))
@@ -248,16 +247,3 @@ def _resume_command() -> str:
     from coderl.versions import command_line
 
     return command_line([a for a in sys.argv if a not in ("--resume", "--overwrite")]) + " --resume"
-
-
-@contextlib.contextmanager
-def _needing_extra() -> Iterator[None]:
-    """Around an import: a package of the extra `train` that is missing becomes one line. Raises MissingExtra."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # bars of loading and saving would run into ours
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        name = (error.name or "").partition(".")[0]
-        if name in ("coderl", "sandbox", "tasks", ""):
-            raise
-        raise MissingExtra(f"this needs {name}: pip install 'coderl[train]'") from error
