@@ -12,7 +12,7 @@ from typing import Any
 
 from coderl.config import PromptConfig
 from coderl.errors import ConfigError
-from sandbox.spec import CallCase, Case, ProgramCase, StdioCase
+from sandbox.spec import CallCase, Case, FileCase, InteractiveCase, ProgramCase, StdioCase
 from tasks.task import Style, Task
 
 
@@ -32,6 +32,11 @@ def show_case(case: Case) -> str:
         return f"assert {case.function}({', '.join(arguments)}) == {case.expected!r}"
     if isinstance(case, StdioCase):
         return f"input:\n{case.stdin}\noutput:\n{case.stdout}"
+    if isinstance(case, FileCase):
+        files = [f"file {name}:\n{text}" for name, text in {**case.inputs, **case.outputs}.items()]
+        return "\n".join(files)
+    if isinstance(case, InteractiveCase):
+        return f"the judge's side of a dialogue, for the input:\n{case.input}"
     return case.after if isinstance(case, ProgramCase) else case.code
 
 

@@ -33,7 +33,7 @@ class Job:
     'script'
     """
 
-    driver: str  # "script" | "call" | "player" | "referee" | "exec"
+    driver: str  # "script" | "tool" | "call" | "player" | "referee" | "exec"
     source: bytes
     limits: Limits
     files: tuple[WorkFile, ...] = ()

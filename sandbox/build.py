@@ -51,8 +51,11 @@ class Runnable:
     def binds(self) -> tuple[str, ...]:
         return self.toolchain.binds if self.toolchain else ()
 
-    def job(self, limits: Limits, driver: str = "script") -> Job:
-        """The job that runs it, under `limits` and what its runtime needs on top."""
+    def job(self, limits: Limits, driver: str = "script", arguments: tuple[str, ...] = ()) -> Job:
+        """The job that runs it, under `limits` and what its runtime needs on top. `arguments` are those of a script."""
+        if self.toolchain is None and arguments:
+            told = json.dumps({"argv": arguments, "source": self.source.decode()}).encode()
+            return Job(driver="tool", source=told, limits=limits, files=self.files)
         if self.toolchain is None:
             return Job(driver=driver, source=self.source, limits=limits, files=self.files)
         language = self.toolchain.language
@@ -65,7 +68,7 @@ class Runnable:
         )
         return Job(
             driver="exec",
-            source=order(argv, language),
+            source=order((*argv, *arguments), language),
             limits=replace(limits, processes=limits.processes + language.processes),
             files=self.files,
             reserves_memory=language.reserves_memory,
@@ -176,7 +179,10 @@ def _why(ended: RunExit, seen: Seen) -> str:
     if ended.forbidden:
         return "compiling: a forbidden operation"
     lines = [line.strip() for line in (seen.stderr_head + seen.stdout[:4096]).decode("utf-8", "replace").splitlines()]
-    told = next((line for line in lines if "error" in line.lower()), next((line for line in lines if line), ""))
+    told = next(
+        (line for line in lines if "error" in line.lower()),
+        next((line for line in lines if line and line[0] != "#"), ""),
+    )
     return (
         told[:MAX_DETAIL] or f"the compiler ended with code {ended.exit_code}, signal {ended.signal}, and made nothing"
     )

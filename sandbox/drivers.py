@@ -5,6 +5,7 @@ and may rewrite all of it, which makes it answer differently, and no more than t
 time, holds the expected values and decodes every answer strictly.
 
 - script: the program as `__main__`, with real stdin and stdout; the control socket is closed before it starts.
+- tool: the same with command line arguments.
 - call: the program as a module; one frame in (function, args, kwargs), one frame out.
 - exec: the words of the source, as JSON, become the process; the control socket is closed by that.
 - player, referee: the two ends of an assert case, see `sandbox.player` and `sandbox.referee`.
@@ -20,7 +21,7 @@ import socket
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sandbox.codec import CodecError, decode, encode
@@ -34,14 +35,20 @@ def main(driver: str, source: bytes, control: socket.socket) -> None:
     _DRIVERS[driver](source, control)
 
 
-def run_script(source: bytes, control: socket.socket) -> None:
+def run_tool(source: bytes, control: socket.socket) -> None:
+    """A script with arguments; both are in the source, as JSON."""
+    order = json.loads(source)
+    run_script(order["source"].encode(), control, order["argv"])
+
+
+def run_script(source: bytes, control: socket.socket, arguments: Sequence[str] = ()) -> None:
     channel = Channel(control)
     code = compiled(source, channel)
     channel.close()
     module = types.ModuleType("__main__")
     module.__file__ = FILE
     sys.modules["__main__"] = module
-    sys.argv[:] = [FILE]
+    sys.argv[:] = [FILE, *arguments]
     atexit.register(module.__dict__.clear)  # first in, so last to run: finalizers, as at the end of an interpreter
     try:
         exec(code, module.__dict__)
@@ -112,5 +119,5 @@ def typing_names() -> dict[str, Any]:
 
 
 _DRIVERS: dict[str, Callable[[bytes, socket.socket], None]] = {
-    "script": run_script, "exec": run_exec, "call": serve_calls, "player": play, "referee": referee,
+    "script": run_script, "tool": run_tool, "exec": run_exec, "call": serve_calls, "player": play, "referee": referee,
 }  # fmt: skip

@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox.backend import Backend, Job, Run, RunExit, Slot
-from sandbox.build import Builds, Runnable
+from sandbox.build import Builds, CompileFailed, Runnable
 from sandbox.checkers import text_matches, values_match
 from sandbox.codec import CodecError, decode, encode, frame, loads
+from sandbox.dialogue import converse
 from sandbox.duel import UNASKED, Duel
 from sandbox.judge import (
     HARD,
@@ -42,20 +43,25 @@ from sandbox.spec import (
     VALIDATION,
     AssertCase,
     CallCase,
+    FileCase,
     Framework,
     FunctionChecker,
+    InteractiveCase,
     Program,
+    ProgramChecker,
     Rule,
     StdioCase,
     SuiteCase,
 )
-from sandbox.validate import Validation
+from sandbox.umpire import opinion, umpire_job
+from sandbox.validate import Validation, faulty
 from sandbox.verdict import CaseResult, Isolation, Outcome
 from sandbox.wire import Wire, pump
-from sandbox.workfiles import Fetched
+from sandbox.workfiles import Fetched, WorkFile
 
 GOODBYE_SECONDS = 1.0  # how long a driver may take to leave when it is told to
 FRESH = (Outcome.MLE, Outcome.OLE, Outcome.FLE, Outcome.PLE, Outcome.TLE, Outcome.WTLE)  # worth a process of its own
+NOTHING = RunExit(cpu_ms=0.0, wall_ms=0.0, memory_bytes=0)
 _ASSERTION = re.compile(rb"[Aa]ssert(ion|_eq|_ne|!)?|panicked at")  # what the runtimes of several languages print
 
 
@@ -105,7 +111,52 @@ class Executor:
     def stdio(self, program: Runnable, case: StdioCase, limits: Limits, checker: Rule, slack: float = 1.0) -> Trial:
         ended, seen, outcome = self._script(program, case.stdin.encode(), limits, slack)
         if not outcome.flags:
-            outcome = self._compare(checker, seen.stdout, case)
+            outcome = self._compare(checker, case.stdin, seen.stdout, (case.stdout, *case.alternatives))
+        return _script_trial(ended, seen, outcome, limits)
+
+    def files(self, program: Runnable, case: FileCase, limits: Limits, checker: Rule, slack: float = 1.0) -> Trial:
+        given = tuple(WorkFile(name=name, data=text.encode()) for name, text in case.inputs.items())
+        ended, seen, outcome = self._script(program, case.stdin.encode(), limits, slack, tuple(case.outputs), given)
+        left = {file.name: file for file in ended.fetched}
+        text = case.stdin or next(iter(case.inputs.values()), "")
+        for name, right in case.outputs.items():
+            if outcome.flags:
+                break
+            data = left[name].data if name in left else None
+            if data is None:
+                outcome = Ending(flags=(Outcome.WA,), detail=f"{name}: {left[name].fault if name in left else 'none'}")
+            elif len(data) > limits.output_bytes:
+                outcome = Ending(flags=(Outcome.OLE,), detail=explain({Outcome.OLE}, limits))
+            else:
+                outcome = self._compare(checker, text, data, (right,))
+        first = left.get(next(iter(case.outputs)))
+        shown = replace(seen, stdout=(first.data if first else None) or b"")
+        return _script_trial(ended, shown, outcome, limits)
+
+    def interactive(self, program: Runnable, case: InteractiveCase, limits: Limits, slack: float = 1.0) -> Trial:
+        made = self._umpire(case.interactor)
+        if isinstance(made, Ending):
+            return Trial(result=result(set(made.flags), NOTHING, detail=made.detail))
+        wider = _widen(limits, slack)
+        job = umpire_job(made, case.interactor, case.input, case.answer, None, wider.wall_seconds)
+        interactor = Wire(self._start(f"umpire {made.role}", made.binds, job), job.limits, None)
+        try:
+            candidate = Wire(self._start(program.role, program.binds, program.job(wider)), wider, None)
+        except BaseException:
+            interactor.finish(kill=True)
+            raise
+        try:
+            ended, seen, outcome = converse(
+                candidate, interactor, case.interactor, limits, lambda wire: self._finish(wire, kill=True)
+            )
+        finally:
+            interactor.finish(kill=True)
+            candidate.finish(kill=True)
+        self.check()  # an interactor that was killed says nothing about the task
+        message = _told(candidate)
+        _told(interactor)
+        if "ce" in message:
+            outcome = Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
         return _script_trial(ended, seen, outcome, limits)
 
     def harness(self, program: Runnable, limits: Limits, slack: float = 1.0) -> Trial:
@@ -196,16 +247,36 @@ class Executor:
             self._finish(referee, kill=True)
         return batch.trials(ended, seen, unsolicited=bool(player.frames))
 
-    def _compare(self, rule: Rule, stdout: bytes, case: StdioCase) -> Ending:
+    def _compare(self, rule: Rule, given: str, output: bytes, right: Sequence[str]) -> Ending:
         if isinstance(rule, FunctionChecker):
-            return self._validation.function(rule, case.stdin, stdout.decode("utf-8", "replace"), case.stdout)
-        if any(text_matches(rule, stdout, right.encode()) for right in (case.stdout, *case.alternatives)):
+            return self._validation.function(rule, given, output.decode("utf-8", "replace"), right[0])
+        if isinstance(rule, ProgramChecker):
+            return self._validate(rule, given, output, right[0])
+        if any(text_matches(rule, output, text.encode()) for text in right):
             return Ending()
-        return Ending(flags=(Outcome.WA,), detail="the output differs" if stdout else "no output")
+        return Ending(flags=(Outcome.WA,), detail="the output differs" if output else "no output")
+
+    def _validate(self, checker: ProgramChecker, given: str, output: bytes, right: str) -> Ending:
+        made = self._umpire(checker)
+        if isinstance(made, Ending):
+            return made
+        job = umpire_job(made, checker, given, right, output)
+        wire = Wire(self._start(f"umpire {made.role}", made.binds, job), job.limits, output, discard=True)
+        ended, seen, _ = self._wait(wire)
+        self.check()
+        return opinion(checker, ended, seen)
+
+    def _umpire(self, checker: ProgramChecker) -> Runnable | Ending:
+        """A program that decides, ready to start; or why it never will."""
+        try:
+            return self.prepare(checker.program, checker.program.source.encode())
+        except CompileFailed as error:
+            return faulty(str(error))
 
     def _compare_values(self, rule: Rule, value: Any, case: CallCase) -> Ending:
         if isinstance(rule, FunctionChecker):
             return self._validation.function(rule, case.args, value, case.expected)
+        assert not isinstance(rule, ProgramChecker)  # the intake refuses it: a program sees text
         if any(values_match(rule, value, right) for right in (case.expected, *case.alternatives)):
             return Ending()
         return Ending(flags=(Outcome.WA,), detail="the value differs")
@@ -220,9 +291,16 @@ class Executor:
             slot.close()
 
     def _script(
-        self, program: Runnable, stdin: bytes, limits: Limits, slack: float, fetch: tuple[str, ...] = ()
+        self,
+        program: Runnable,
+        stdin: bytes,
+        limits: Limits,
+        slack: float,
+        fetch: tuple[str, ...] = (),
+        files: tuple[WorkFile, ...] = (),
     ) -> tuple[RunExit, Seen, Ending]:
-        job = replace(program.job(_widen(limits, slack)), fetch=fetch)
+        job = program.job(_widen(limits, slack))
+        job = replace(job, fetch=fetch, files=(*job.files, *files))
         ended, seen, message = self._wait(self._open(program, job, stdin))
         if "ce" in message:
             return ended, seen, Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
@@ -239,10 +317,7 @@ class Executor:
         """The end of a program that nobody talks to, and what its driver said of it."""
         wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
         ended, seen = self._finish(wire, kill=wire.late)
-        message = _message(wire)
-        if "exec" in message:
-            raise Lost(f"cannot start {message['exec']}")
-        return ended, seen, message
+        return ended, seen, _told(wire)
 
     def _slot(self, role: str, binds: tuple[str, ...] = ()) -> Slot:
         if role not in self._slots:
@@ -373,6 +448,14 @@ def _script_result(ended: RunExit, seen: Seen, outcome: Ending) -> CaseResult:
 def _script_trial(ended: RunExit, seen: Seen, outcome: Ending, limits: Limits) -> Trial:
     near = is_near(ended, limits) and not ended.cpu_exceeded
     return Trial(result=_script_result(ended, seen, outcome), near=near)
+
+
+def _told(wire: Wire) -> dict[str, Any]:
+    """What the driver of a program that nobody talks to said of it. Raises Lost if it could not be started."""
+    message = _message(wire)
+    if "exec" in message:
+        raise Lost(f"cannot start {message['exec']}")
+    return message
 
 
 def _message(wire: Wire) -> dict[str, Any]:

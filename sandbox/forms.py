@@ -3,13 +3,16 @@
 The one grammar of task files, here and in `tasks`. A case is an object, of one of these kinds; "kind" may stand beside:
 
 - stdio: {"stdin": .., "stdout": .., "alternatives": [..], "checker": ..}
+- files: {"inputs": {name: text, ..}, "outputs": {name: text, ..}, "stdin": .., "checker": ..}
+- interactive: {"interactor": a program checker, "input": .., "answer": ..}
 - call: {"function": .., "args": [..], "kwargs": {..}, "expected": .., "alternatives": [..]}
 - assert: {"code": .., "names": [..], "prelude": ..}
 - program: {"after": test code, "before": ..}, in the language of the program
 - suite: {"suite": the text of a test file, "framework": "unittest" or "pytest", "module": what it imports}
 
 Values are in the tagged JSON of `sandbox.codec`. A checker is its name, or {"kind": "floats", "absolute": 1e-4, ..} with the
-fields of `sandbox.spec.Comparison`, or {"kind": "function", "source": ..} for a `FunctionChecker`. A group is
+fields of `sandbox.spec.Comparison`, or {"kind": "function", "source": ..} for a `FunctionChecker`, or {"kind": "program",
+"source": .., "language": .., "files": {..}, "protocol": "kattis" or "testlib", ..} for a `ProgramChecker`. A group is
 {"cases": [0, 1], "points": 30}, with "award" and "stop_early" where they differ from all and true. What is written is
 read back equal.
 """
@@ -31,10 +34,15 @@ from sandbox.spec import (
     Case,
     Checker,
     Comparison,
+    FileCase,
     Framework,
     FunctionChecker,
     Group,
+    InteractiveCase,
+    Program,
     ProgramCase,
+    ProgramChecker,
+    Protocol,
     Rule,
     StdioCase,
     SuiteCase,
@@ -65,6 +73,14 @@ def case_to_json(case: Case) -> dict[str, Any]:
         if case.checker is not None:
             record["checker"] = rule_to_json(case.checker)
         return record
+    if isinstance(case, FileCase):
+        record = {"kind": "files", "inputs": case.inputs, "outputs": case.outputs, "stdin": case.stdin}
+        if case.checker is not None:
+            record["checker"] = rule_to_json(case.checker)
+        return record
+    if isinstance(case, InteractiveCase):
+        interactor = rule_to_json(case.interactor)
+        return {"kind": "interactive", "input": case.input, "answer": case.answer, "interactor": interactor}
     record = {
         "kind": "call",
         "function": case.function,
@@ -105,6 +121,11 @@ def rule_to_json(rule: Rule) -> Any:
         if limits := _changed(rule.limits, VALIDATION):
             record["limits"] = limits
         return record
+    if isinstance(rule, ProgramChecker):
+        program = rule.program
+        record = {"kind": "program", "source": program.source, "language": program.language, "files": program.files}
+        record |= {"protocol": rule.protocol.value, "arguments": list(rule.arguments), "full_score": rule.full_score}
+        return {**record, "limits": _changed(rule.limits, VALIDATION)}
     return {"kind": rule.checker.value, **_changed(rule, Comparison(checker=rule.checker))}
 
 
@@ -114,10 +135,11 @@ def read_rule(value: Any) -> Rule:
     name = settings.pop("kind", None) if isinstance(value, dict) else value
     if name == "function":
         return _function(settings)
+    if name == "program":
+        return _program_checker(settings)
     if not isinstance(name, str) or name not in set(Checker):
-        raise FormFault(
-            "checker", f"is {name!r}", nearest(name if isinstance(name, str) else "", [*Checker, "function"])
-        )
+        known = [*Checker, "function", "program"]
+        raise FormFault("checker", f"is {name!r}", nearest(name if isinstance(name, str) else "", known))
     valid = {field.name for field in fields(Comparison)} - {"checker"}
     for unknown in (key for key in settings if key not in valid):
         raise FormFault("checker", f"has no {unknown!r}", nearest(unknown, valid))
@@ -138,8 +160,36 @@ def _function(settings: dict[str, Any]) -> FunctionChecker:
         raise FormFault(
             "checker", "has no source, or accepts_answer is no truth value", "give Python text and true or false"
         )
-    limits = read_limits(limits_to_json(VALIDATION) | settings.get("limits", {}))
-    return FunctionChecker(source=settings["source"], accepts_answer=accepts, limits=limits)
+    return FunctionChecker(source=settings["source"], accepts_answer=accepts, limits=_validation_limits(settings))
+
+
+def _program_checker(settings: dict[str, Any]) -> ProgramChecker:
+    valid = ("source", "language", "files", "protocol", "arguments", "full_score", "limits")
+    for unknown in (key for key in settings if key not in valid):
+        raise FormFault("checker", f"has no {unknown!r}", nearest(unknown, valid))
+    protocol = _get(settings, "protocol", str, Protocol.KATTIS.value)
+    if protocol not in set(Protocol):
+        raise FormFault("protocol", f"is {protocol!r}", nearest(protocol, Protocol))
+    language = _get(settings, "language", str, "python")
+    full = settings.get("full_score", 1.0)
+    if isinstance(full, bool) or not isinstance(full, int | float):
+        raise FormFault("full_score", f"is {full!r}", "give a number above 0")
+    try:
+        return ProgramChecker(
+            program=Program(
+                source=_get(settings, "source", str), language=language, files=_texts_by_name(settings, "files")
+            ),
+            protocol=Protocol(protocol),
+            arguments=_texts(settings, "arguments", ()),
+            full_score=float(full),
+            limits=_validation_limits(settings),
+        )
+    except ValueError as error:
+        raise FormFault("checker", f"cannot be used ({error})", "change that field") from None
+
+
+def _validation_limits(settings: dict[str, Any]) -> Limits:
+    return read_limits(limits_to_json(VALIDATION) | _get(settings, "limits", dict, {}))
 
 
 def limits_to_json(limits: Limits) -> dict[str, Any]:
@@ -195,6 +245,24 @@ def _stdio(record: dict[str, Any]) -> Case:
     )
 
 
+def _files(record: dict[str, Any]) -> Case:
+    return FileCase(
+        inputs=_texts_by_name(record, "inputs"),
+        outputs=_texts_by_name(record, "outputs"),
+        stdin=_get(record, "stdin", str, ""),
+        checker=read_rule(record["checker"]) if record.get("checker") is not None else None,
+    )
+
+
+def _interactive(record: dict[str, Any]) -> Case:
+    interactor = read_rule({"kind": "program", **_get(record, "interactor", dict)})
+    if not isinstance(interactor, ProgramChecker):
+        raise FormFault("interactor", "is no program", 'write it as {"source": .., "language": ..}')
+    return InteractiveCase(
+        input=_get(record, "input", str, ""), interactor=interactor, answer=_get(record, "answer", str, "")
+    )
+
+
 def _call(record: dict[str, Any]) -> Case:
     if "expected" not in record:
         raise FormFault("expected", "is missing", "add the value that the call must return")
@@ -237,6 +305,8 @@ _FORMS = {
     "assert": _Form("code", frozenset({"kind", "code", "names", "prelude"}), _assert),
     "program": _Form("after", frozenset({"kind", "after", "before"}), _program),
     "suite": _Form("suite", frozenset({"kind", "suite", "framework", "module"}), _suite),
+    "files": _Form("outputs", frozenset({"kind", "inputs", "outputs", "stdin", "checker"}), _files),
+    "interactive": _Form("interactor", frozenset({"kind", "interactor", "input", "answer"}), _interactive),
 }
 _NAMES: dict[type, str] = {str: "a string", list: "an array", dict: "an object"}
 
@@ -256,6 +326,13 @@ def _texts(record: dict[str, Any], field: str, default: Iterable[str] | None = N
     if not all(isinstance(value, str) for value in values):
         raise FormFault(field, "holds something other than text", "write it as an array of strings")
     return tuple(values)
+
+
+def _texts_by_name(record: dict[str, Any], field: str) -> dict[str, str]:
+    texts = _get(record, field, dict, {})
+    if not all(isinstance(name, str) and isinstance(text, str) for name, text in texts.items()):
+        raise FormFault(field, "holds something other than text", "write it as an object of file names and texts")
+    return dict(texts)
 
 
 def _values(field: str, trees: list[Any]) -> tuple[Any, ...]:

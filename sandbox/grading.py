@@ -20,7 +20,18 @@ from sandbox.intake import request_fault, source_fault
 from sandbox.judge import Dropped, Lost, bare
 from sandbox.languages import LanguageUnavailable
 from sandbox.points import UNSCORABLE, is_lost, outcome_and_points
-from sandbox.spec import AssertCase, CallCase, Case, Checker, GradeRequest, ProgramCase, StdioCase, SuiteCase
+from sandbox.spec import (
+    AssertCase,
+    CallCase,
+    Case,
+    Checker,
+    FileCase,
+    GradeRequest,
+    InteractiveCase,
+    ProgramCase,
+    StdioCase,
+    SuiteCase,
+)
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict
 
 SLACK = 1.25  # of the cpu limit, in a first run
@@ -148,9 +159,13 @@ class _Grading:
             joint, options = joined(request.program, cases[0])
             prepared = executor.prepare(joint, joint.source.encode(), options)
             return [executor.harness(prepared, request.limits, slack)]
-        (stdio,) = (case for case in cases[:1] if isinstance(case, StdioCase))
-        checker = stdio.checker or request.checker or Checker.LINES
-        return [executor.stdio(program, stdio, request.limits, checker, slack)]
+        if isinstance(cases[0], InteractiveCase):
+            return [executor.interactive(program, cases[0], request.limits, slack)]
+        (case,) = (case for case in cases[:1] if isinstance(case, StdioCase | FileCase))
+        checker = case.checker or request.checker or Checker.LINES
+        if isinstance(case, FileCase):
+            return [executor.files(program, case, request.limits, checker, slack)]
+        return [executor.stdio(program, case, request.limits, checker, slack)]
 
 
 def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:

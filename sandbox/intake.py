@@ -6,19 +6,25 @@ A program that cannot be one (CE), and a task that cannot be judged (JE). Pure; 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from sandbox.codec import CodecError, encode
 from sandbox.harness import end_fault
 from sandbox.languages import Language, get
 from sandbox.lift import suite_names
+from sandbox.limits import Limits
 from sandbox.spec import (
     AssertCase,
     CallCase,
     Case,
+    FileCase,
     FunctionChecker,
     GradeRequest,
     Group,
+    InteractiveCase,
+    Program,
     ProgramCase,
+    ProgramChecker,
     Rule,
     StdioCase,
     SuiteCase,
@@ -49,20 +55,17 @@ def request_fault(request: GradeRequest) -> str:
         language = get(request.program.language)
     except KeyError as error:
         return str(error.args[0])
-    for name, text in request.program.files.items():
-        if fault := name_fault(name):
-            return fault
-        if _lone_surrogate(text):
-            return f"file {name!r}: a lone surrogate"
-    if sum(len(text.encode()) for text in request.program.files.values()) > request.limits.file_bytes:
-        return f"the program's files hold more than limits.file_bytes, {request.limits.file_bytes}"
+    if fault := _files_fault(request.program.files, request.limits.file_bytes):
+        return f"the program's {fault}"
     if not request.cases:
         return "no cases: a program cannot pass nothing"
     if fault := _rule_fault(request.checker):
         return fault
+    if isinstance(request.checker, ProgramChecker) and any(isinstance(case, CallCase) for case in request.cases):
+        return "a checker that is a program sees text: give call cases a function"
     for number, case in enumerate(request.cases):
         try:
-            fault = _case_fault(case) or _language_fault(case, language)
+            fault = _case_fault(case, request.limits) or _language_fault(case, language)
         except (CodecError, UnicodeEncodeError, RecursionError) as error:
             fault = str(error)
         if fault:
@@ -71,6 +74,17 @@ def request_fault(request: GradeRequest) -> str:
         f"group {i}: {fault}" for i, group in enumerate(request.groups) if (fault := _group_fault(group, request))
     )
     return next(faults, "")
+
+
+def _files_fault(files: Mapping[str, str], most_bytes: int) -> str:
+    for name, text in files.items():
+        if fault := name_fault(name):
+            return fault
+        if _lone_surrogate(text):
+            return f"file {name!r}: a lone surrogate"
+    if sum(len(text.encode()) for text in files.values()) > most_bytes:
+        return f"files hold more than limits.file_bytes, {most_bytes}"
+    return ""
 
 
 def _language_fault(case: Case, language: Language) -> str:
@@ -97,7 +111,20 @@ def _rule_fault(rule: Rule | None) -> str:
     if isinstance(rule, FunctionChecker):
         fault = source_fault(rule.source)[1]
         return f"the checker is faulty: {fault}" if fault else ""
+    if isinstance(rule, ProgramChecker):
+        fault = _umpire_fault(rule.program, rule.limits.file_bytes, rule.arguments)
+        return f"the checker is faulty: {fault}" if fault else ""
     return ""
+
+
+def _umpire_fault(program: Program, most_bytes: int, arguments: Sequence[str]) -> str:
+    try:
+        get(program.language)
+    except KeyError as error:
+        return str(error.args[0])
+    if any(_lone_surrogate(word) or "\0" in word for word in arguments):
+        return "an argument with a lone surrogate or a NUL"
+    return source_fault(program.source)[1] or _files_fault(program.files, most_bytes)
 
 
 def _group_fault(group: Group, request: GradeRequest) -> str:
@@ -110,11 +137,20 @@ def _group_fault(group: Group, request: GradeRequest) -> str:
     return ""
 
 
-def _case_fault(case: Case) -> str:
+def _case_fault(case: Case, limits: Limits) -> str:
     if isinstance(case, StdioCase):
         for text in (case.stdin, case.stdout, *case.alternatives):
             text.encode()
         return _rule_fault(case.checker)
+    elif isinstance(case, FileCase):
+        case.stdin.encode()
+        if not case.outputs:
+            return "a file case without outputs: a program cannot pass nothing"
+        files = {**case.outputs, **case.inputs}
+        return _files_fault(files, limits.file_bytes) or _rule_fault(case.checker)
+    elif isinstance(case, InteractiveCase):
+        (case.input + case.answer).encode()
+        return _rule_fault(case.interactor)
     elif isinstance(case, CallCase):
         encode([*case.args, case.kwargs, case.expected, *case.alternatives])
         if not case.function or not all(part.isidentifier() for part in case.function.split(".")):

@@ -77,9 +77,6 @@ class FunctionChecker:
     limits: Limits = VALIDATION
 
 
-Rule = Checker | Comparison | FunctionChecker
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """Source text of a candidate. `language` names an entry of `sandbox.languages`; `files` lie beside it, by name."""
@@ -87,6 +84,40 @@ class Program:
     source: str
     language: str = "python"
     files: dict[str, str] = field(default_factory=dict)
+
+
+class Protocol(StrEnum):
+    """How a program that decides is called, and what its exit codes mean."""
+
+    KATTIS = "kattis"  # `input answer feedback/ arguments..`, the output on its stdin; 42 right, 43 wrong
+    TESTLIB = "testlib"  # `input output answer arguments..`; 0 right, 1 2 4 8 wrong, 7 a share, 3 the task's fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramChecker:
+    """A trusted program, in any language, that decides about an output; compiled and run in jails of its own.
+
+    Exit codes that the protocol does not know, crashes and limits are the task's fault (JE). Points: what a Kattis validator
+    writes to `score.txt` in its feedback folder is divided by `full_score`; a testlib checker that ends with code 7 prints
+    `points 0.5` first. Sources: the Kattis problem package format (output validators); testlib.h.
+
+    >>> ProgramChecker(program=Program(source="raise SystemExit(42)")).protocol.value
+    'kattis'
+    """
+
+    program: Program
+    protocol: Protocol = Protocol.KATTIS
+    arguments: tuple[str, ...] = ()
+    full_score: float = 1.0
+    limits: Limits = VALIDATION
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "protocol", Protocol(self.protocol))
+        if not 0 < self.full_score < math.inf:
+            raise ValueError(f"full_score is {self.full_score!r}: give a finite number above 0")
+
+
+Rule = Checker | Comparison | FunctionChecker | ProgramChecker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +128,33 @@ class StdioCase:
     stdout: str
     alternatives: tuple[str, ...] = ()
     checker: Rule | None = None  # None: that of the request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCase:
+    """Run the program with `inputs` beside it, by name; the judge compares each file of `outputs` that it leaves.
+
+    What it prints is not looked at. A checker that wants the input gets stdin, or else the first file.
+    """
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    stdin: str = ""
+    checker: Rule | None = None  # None: that of the request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InteractiveCase:
+    """Let the program talk to `interactor`, in another jail: what one prints the other reads, and the judge carries it.
+
+    The interactor knows `input` and `answer` (its arguments, see `Protocol`) and decides by its exit code. If it says wrong
+    while the program still has its output open, that stands, whatever the program does afterwards; else the program
+    must also end well, and within its limits.
+    """
+
+    input: str
+    interactor: ProgramChecker
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +217,7 @@ class SuiteCase:
     module: str = "solution"
 
 
-Case = StdioCase | CallCase | AssertCase | ProgramCase | SuiteCase
+Case = StdioCase | FileCase | InteractiveCase | CallCase | AssertCase | ProgramCase | SuiteCase
 
 
 class Award(StrEnum):
@@ -190,7 +248,7 @@ class Group:
 class GradeRequest:
     """One unit of work for a grader: a program, its cases, and the rules.
 
-    `checker` None means LINES for stdio and EQUAL for values. With `stop_early` the cases after the first that is not
+    `checker` None means LINES for stdio and files, EQUAL for values. With `stop_early` the cases after the first that is not
     accepted are SKIP. With `groups` the verdict has points, and is PA where some but not all are earned; a case in no group
     earns none.
     """

@@ -22,14 +22,20 @@ from sandbox.limits import Limits
 CHUNK = 1 << 16
 STDERR_KEPT = 1 << 13  # bytes of its end
 STDERR_HEAD = 1 << 12  # bytes of its beginning: where compilers say what is wrong
+BACKLOG = 1 << 20  # bytes for a program that does not read: then its partner, too, has to wait
 FRAME_SLACK = 1 << 12  # a frame is allowed this many bytes more than output: tags of an empty answer
 
 
 class Wire:
-    """One run and what goes in and out of it. With `discard` output is read and dropped, and never too much."""
+    """One run and what goes in and out of it. With `discard` output is read and dropped, and never too much.
 
-    def __init__(self, run: Run, limits: Limits, stdin: bytes = b"", *, discard: bool = False):
+    With `stdin` None the program's input stays open, for what a partner prints (`join`).
+    """
+
+    def __init__(self, run: Run, limits: Limits, stdin: bytes | None = b"", *, discard: bool = False):
         self.run, self.limits, self._discard = run, limits, discard
+        self._fed, stdin = stdin is None, stdin or b""
+        self._partner: Wire | None = None
         self._stdin = memoryview(stdin)
         self._stdout: list[bytes] = []
         self._stderr_tail = self._stderr_head = b""
@@ -40,15 +46,28 @@ class Wire:
         self._asked = False
         self.ended = self.overflow = self.late = self.broken = self.control_closed = False
         run.control.setblocking(False)
-        if stdin:
+        if not self._fed:
             self._write_stdin()
-        else:
-            run.close_stdin()
 
     def send(self, data: bytes) -> None:
         self._asked = True
         self._outbox = memoryview(bytes(self._outbox) + data) if self._outbox else memoryview(data)
         self._write_control()
+
+    def join(self, partner: Wire) -> None:
+        """From now on what this one prints is what `partner` reads; that it has closed its output, others tell."""
+        self._partner = partner
+
+    def feed(self, data: bytes) -> None:
+        if self.run.stdin >= 0:
+            self._stdin = memoryview(bytes(self._stdin) + data)
+            self._write_stdin()
+
+    def end_input(self) -> None:
+        """No more will come: end of file, when all is written."""
+        self._fed = False
+        if self.run.stdin >= 0:
+            self._write_stdin()
 
     def unasked(self) -> bool:
         """Is there a frame already, before the next question? Before the first one a driver may say: no program."""
@@ -61,9 +80,9 @@ class Wire:
         found = [(run.exit_fd, select.POLLIN)]
         if not self.control_closed:
             found.append((run.control.fileno(), select.POLLIN | (select.POLLOUT if self._outbox else 0)))
-        if run.stdin >= 0:
+        if run.stdin >= 0 and self._stdin:
             found.append((run.stdin, select.POLLOUT))
-        if run.stdout >= 0:
+        if run.stdout >= 0 and (self._partner is None or len(self._partner._stdin) < BACKLOG):
             found.append((run.stdout, select.POLLIN))
         if run.stderr >= 0:
             found.append((run.stderr, select.POLLIN))
@@ -112,6 +131,7 @@ class Wire:
             pass
         while not self.control_closed and self._read_control():
             pass
+        self._stdin = memoryview(b"")
         self.run.close_stdin()
 
     def _read(self, name: str) -> bytes | None:
@@ -144,6 +164,8 @@ class Wire:
             return False
         if not self.overflow and not self._discard:
             self._stdout.append(data)
+        if self._partner is not None:
+            self._partner.feed(data)
         return True
 
     def _read_stderr(self) -> bool:
@@ -193,8 +215,9 @@ class Wire:
         except BlockingIOError:
             return
         except OSError:  # nobody reads it any more, which is the program's right
-            pass
-        run.close_stdin()
+            self._fed, self._stdin = False, memoryview(b"")
+        if not self._fed:
+            run.close_stdin()
 
     def _write_control(self) -> None:
         try:

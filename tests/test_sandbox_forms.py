@@ -26,9 +26,14 @@ from sandbox.spec import (
     Case,
     Checker,
     Comparison,
+    FileCase,
     Framework,
     FunctionChecker,
     Group,
+    InteractiveCase,
+    Program,
+    ProgramChecker,
+    Protocol,
     Rule,
     StdioCase,
     SuiteCase,
@@ -36,7 +41,17 @@ from sandbox.spec import (
 
 WIDE = Comparison(checker=Checker.FLOATS, absolute=1e-3, relative=0.0, ignore_case=True)
 OWN = FunctionChecker(source="def check(a, b, c): return True", accepts_answer=False, limits=Limits(cpu_seconds=1))
+UMPIRE = ProgramChecker(
+    program=Program(source="int main() {}", language="cpp", files={"validate.h": ""}),
+    protocol=Protocol.TESTLIB,
+    arguments=("x y",),
+    full_score=50.0,
+    limits=Limits(cpu_seconds=60),
+)
 CASES: list[Case] = [
+    FileCase(inputs={"a/in.txt": "1"}, outputs={"out.txt": "2"}, stdin="x", checker=Checker.TOKENS),
+    FileCase(inputs={}, outputs={"out.txt": "2"}, checker=UMPIRE),
+    InteractiveCase(input="5", interactor=UMPIRE, answer="6"),
     StdioCase(stdin="a\n", stdout="b"),
     StdioCase(stdin="", stdout="b", alternatives=("c", ""), checker=WIDE),
     CallCase(function="C.f", args=((1, {2}),), kwargs={"k": b"x"}, expected={1: 2.5}),
@@ -54,7 +69,7 @@ def test_a_case_is_read_back_as_it_was_written(case: Case) -> None:
     assert read_case(record) == case
 
 
-@pytest.mark.parametrize("rule", [*Checker, WIDE, Comparison(checker=Checker.TOKENS, exact_spaces=True), OWN])
+@pytest.mark.parametrize("rule", [*Checker, WIDE, Comparison(checker=Checker.TOKENS, exact_spaces=True), OWN, UMPIRE])
 def test_a_checker_is_read_back_as_it_was_written(rule: Rule) -> None:
     assert read_rule(json.loads(json.dumps(rule_to_json(rule)))) == rule
 
@@ -101,6 +116,12 @@ FAULTS: list[tuple[Any, str]] = [
     ({"stdout": "", "checker": {"kind": "floats", "abs": 1}}, "checker has no 'abs'"),
     ({"stdout": "", "checker": {"kind": "floats", "absolute": -1}}, "checker.absolute is -1"),
     ({"stdout": "", "checker": {"absolute": 1}}, "checker is None"),
+    ({"interactor": {"source": ""}, "inputs": {}}, "inputs is no field of a interactive case"),
+    ({"interactor": {"sauce": ""}}, "checker has no 'sauce'"),
+    ({"interactor": {}}, "source is missing"),
+    ({"outputs": {"x": 1}}, "outputs holds something other than text"),
+    ({"stdout": "", "checker": {"kind": "program", "source": "", "protocol": "testlb"}}, 'did you mean "testlib"'),
+    ({"stdout": "", "checker": {"kind": "program", "source": "", "full_score": 0}}, "full_score is 0.0"),
     ({"function": "f", "expected": 1, "alternatives": [{"a": 1}]}, "alternatives cannot be read"),
 ]
 
