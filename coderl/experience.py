@@ -19,13 +19,17 @@ class Example:
     """One completion to learn from; every tensor has one value per completion token, (T,).
 
     `valid` False leaves it out of the step altogether; an `idle` example counts in the step's totals, but its loss is known
-    to have no gradient, so no model looks at it.
+    to have no gradient, so no model looks at it. Examples with the same `unit` go through the model together, as neighbours
+    in the order given: the sides of a pair. `target` and `margin` are what a preference says of the example.
     """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     valid: bool = True
     idle: bool = False
+    unit: int | None = None
+    target: float = 1.0
+    margin: float = 0.0
     advantages: Tensor | None = None
     old_logprobs: Tensor | None = None
     ref_logprobs: Tensor | None = None
@@ -50,6 +54,9 @@ class MicroBatch:
     completion_ids: Tensor  # (N, T)
     mask: Tensor  # (N, T) float, 1 on completion tokens (the stop token among them)
     weights: Tensor  # (N, T) float, 0 where mask is 0
+    last: Tensor  # (E,) the position of the last completion token of each of the E examples, in the flattened input_ids
+    targets: Tensor  # (E,)
+    margins: Tensor  # (E,)
     advantages: Tensor | None
     old_logprobs: Tensor | None
     ref_logprobs: Tensor | None
@@ -61,6 +68,17 @@ class MicroBatch:
         if self.predict is not None:
             return list(values[0].split(self.lengths))
         return [row[:length] for row, length in zip(values, self.lengths, strict=True)]
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Per-token values (N, T) added up over each example, (E,)."""
+        return torch.stack([part.sum() for part in self.split(values)])
+
+    def spread(self, values: Tensor) -> Tensor:
+        """One value per example (E,) given to each of its tokens, (N, T)."""
+        if self.predict is not None:
+            lengths = torch.tensor(self.lengths, device=values.device)
+            return values.repeat_interleave(lengths).unsqueeze(0)
+        return values.unsqueeze(1).expand(self.mask.shape)
 
 
 def collate(
@@ -94,12 +112,29 @@ def collate(
         completion_ids=join(completions, pad_id),
         mask=join(ones),
         weights=join(token_weights),
+        last=_last_positions(examples, input_ids.shape[1], inputs[3]).to(device),
+        targets=torch.tensor([e.target for e in examples], device=device),
+        margins=torch.tensor([e.margin for e in examples], device=device),
         advantages=column("advantages"),
         old_logprobs=column("old_logprobs"),
         ref_logprobs=column("ref_logprobs"),
         old_values=column("old_values"),
         returns=column("returns"),
     )
+
+
+def _last_positions(examples: Sequence[Example], width: int, predict: Tensor | None) -> Tensor:
+    lengths = torch.tensor([len(e.completion_ids) for e in examples])
+    if predict is None:
+        start = width - int(lengths.max())
+        return torch.arange(len(examples)) * width + start + lengths - 1
+    prompts: dict[tuple[int, ...], None] = {}
+    positions, end = [], 0
+    for example in examples:
+        end += len(example.completion_ids) + (0 if example.prompt_ids in prompts else len(example.prompt_ids))
+        prompts[example.prompt_ids] = None
+        positions.append(end - 1)
+    return torch.tensor(positions)
 
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]  # input_ids, attention_mask, position_ids, predict
@@ -148,23 +183,32 @@ def _packed_inputs(examples: Sequence[Example]) -> Inputs:
 
 
 def pack(examples: Sequence[Example], max_tokens: int, *, packed: bool = False) -> Iterator[list[int]]:
-    """Group indices into micro-batches of at most `max_tokens` tokens each, padding counted (at least one example).
+    """Group indices into micro-batches of at most `max_tokens` tokens each, padding counted (at least one unit).
 
     Padded: sorted by length, so that little is padded. Packed: neighbours share a prompt, which counts once.
     """
-    order = sorted(
-        range(len(examples)), key=lambda i: (-len(examples[i].prompt_ids) - len(examples[i].completion_ids), i)
-    )
-    if packed:
-        order = sorted(order, key=lambda i: examples[i].prompt_ids)
     batch: list[int] = []
-    for index in order:
-        if batch and _num_tokens([examples[i] for i in (*batch, index)], packed) > max_tokens:
+    for unit in _units(examples, packed=packed):
+        if batch and _num_tokens([examples[i] for i in (*batch, *unit)], packed) > max_tokens:
             yield batch
             batch = []
-        batch.append(index)
+        batch += unit
     if batch:
         yield batch
+
+
+def _units(examples: Sequence[Example], *, packed: bool) -> list[list[int]]:
+    """The indices that stay together, longest first; packed: those of a prompt are neighbours."""
+    together: dict[tuple[str, int], list[int]] = {}
+    for index, example in enumerate(examples):
+        key = ("alone", index) if example.unit is None else ("unit", example.unit)
+        together.setdefault(key, []).append(index)
+
+    def length(unit: list[int]) -> int:
+        return max(len(examples[i].prompt_ids) + len(examples[i].completion_ids) for i in unit)
+
+    order = sorted(together.values(), key=lambda unit: (-length(unit), unit[0]))
+    return sorted(order, key=lambda unit: examples[unit[0]].prompt_ids) if packed else order
 
 
 def _num_tokens(examples: Sequence[Example], packed: bool) -> int:

@@ -102,6 +102,7 @@ class Trainer:
         rate = learning_rate_factor(optimizer.schedule, step, num_steps, optimizer.warmup_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = self._base_rates[group["name"]] * rate
+        first_rate = next(iter(self._base_rates.values()))
         watched: list[Metrics] = []
         for epoch in range(self.method.epochs):
             order = np.random.default_rng(derive(self.bench.config.seed, self.label, step, epoch)).permutation(
@@ -110,8 +111,8 @@ class Trainer:
             for part in np.array_split(order, self.method.minibatches):
                 watched.append(self._optimizer_step([examples[i] for i in sorted(part)], step))
                 if self.method.stop_epochs(watched[-1]):
-                    return _merge(watched) | {"learning_rate": self._base_rates["policy"] * rate}
-        return _merge(watched) | {"learning_rate": self._base_rates["policy"] * rate}
+                    return _merge(watched) | {"learning_rate": first_rate * rate}
+        return _merge(watched) | {"learning_rate": first_rate * rate}
 
     def _optimizer_step(self, examples: list[Example], step: int) -> Metrics:
         weights = self._weights(examples)
@@ -180,8 +181,7 @@ class Trainer:
 
     def _clip(self, engine: Any) -> float:
         parameters = [p for p in engine.parameters() if p.grad is not None]
-        norm = self._accelerator.clip_grad_norm_(parameters, self.method.config.optimizer.max_grad_norm)
-        norm = 0.0 if norm is None else float(norm)
+        norm = float(self._accelerator.clip_grad_norm_(parameters, self.method.config.optimizer.max_grad_norm) or 0.0)
         if not math.isfinite(norm):
             raise self._stopped(f"the gradient norm is {norm}")
         return norm

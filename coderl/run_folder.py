@@ -1,7 +1,7 @@
 """Where does a run keep its files, and who may write them?
 
     output/name/  config.yaml  versions.json  metrics.jsonl  report.html
-                  rollouts/  checkpoints/  evals/  models/STAGE/  tensorboard/
+                  rollouts/  pairs/STAGE.jsonl  checkpoints/  evals/  models/STAGE/  cache/  tensorboard/
 
 One trainer at a time: `create` and `lock` hold a lock that goes with the process, however that ends. Every
 whole file is written under another name, synced and renamed, so that a reader never sees half of one.
@@ -43,6 +43,7 @@ class RunFolder:
         self.rollouts_dir = path / "rollouts"
         self.checkpoints_dir = path / "checkpoints"
         self.evals_dir = path / "evals"
+        self.cache_dir = path / "cache"  # what can be computed again
         self.tensorboard_dir = path / "tensorboard"
         self._unlock: weakref.finalize[[int], RunFolder] | None = None
 
@@ -142,6 +143,10 @@ class RunFolder:
     def model_dir(self, stage: str) -> Path:
         """Where the weights after `stage` are saved, e.g. models/1_grpo."""
         return self.path / "models" / stage
+
+    def pairs_path(self, stage: str) -> Path:
+        """The preferences that a stage `pairs` has made, e.g. pairs/2_pairs.jsonl."""
+        return self.path / "pairs" / f"{stage}.jsonl"
 
     def last_model(self) -> Path:
         """The newest saved model. Raises RunFolderError if no stage has saved one yet."""

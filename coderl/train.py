@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from coderl.config import RunConfig
 from coderl.evaluate.passrate import Evaluation, evaluate, gather
 from coderl.loop import Trainer
 from coderl.methods.base import Method
+from coderl.methods.dpo import Dpo
 from coderl.methods.grpo import Grpo
 from coderl.methods.ppo import Ppo
+from coderl.methods.rejection import Rejection
 from coderl.methods.sft import Sft
 from coderl.metrics import Metrics, Progress
 from coderl.policy import load_policy
@@ -33,13 +36,16 @@ from coderl.report import write_report
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder, atomic_write, make_directory
 from coderl.seeds import derive
+from coderl.stages.pairs import pairs
+from coderl.stages.sample import sample
 from coderl.store import RolloutStore
 from coderl.workbench import Workbench
 from sandbox import Grader
 from tasks.registry import load as load_tasks
 from tasks.task import Task
 
-METHODS: dict[str, Callable[..., Method]] = {"sft": Sft, "grpo": Grpo, "ppo": Ppo}
+METHODS: dict[str, Callable[..., Method]] = {"sft": Sft, "grpo": Grpo, "ppo": Ppo, "dpo": Dpo, "rejection": Rejection}
+WITHOUT_TRAINING: dict[str, Callable[[Workbench, str], dict[str, float]]] = {"sample": sample, "pairs": pairs}
 
 
 def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[str, float]:
@@ -47,7 +53,7 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[s
 
     Raises CoderlError, SandboxError or TaskError, each with one line; the folder can then be resumed.
     """
-    with _workbench(config) as bench, contextlib.ExitStack() as stack:
+    with _workbench(config, folder) as bench, contextlib.ExitStack() as stack:
         is_main = bench.accelerator.is_main_process
         metrics = stack.enter_context(
             Metrics(folder, trackers=config.trackers if is_main else [], run_name=config.name)
@@ -85,7 +91,7 @@ def _evaluate_with_progress(
 
 
 @contextlib.contextmanager
-def _workbench(config: RunConfig) -> Iterator[Workbench]:
+def _workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Workbench]:
     set_seed(derive(config.seed, "global") % 2**32)
     train, test = _load_all(config.tasks.train), _load_all(config.tasks.test)
     sft = _load_all(config.tasks.sft) if config.tasks.sft else train
@@ -106,6 +112,7 @@ def _workbench(config: RunConfig) -> Iterator[Workbench]:
             train_tasks=train,
             sft_tasks=sft,
             test_tasks=test,
+            folder=folder,
         )
 
 
@@ -146,6 +153,8 @@ class _Session:
             self._save(Position(stage=index, step=0), {"weights": {"policy": self.bench.policy.weights()}}, keep=0)
         if name == "eval":
             result = self._evaluate(label, 0, config.eval.limit)
+        elif name in WITHOUT_TRAINING:
+            result = self._carry_out(name, label)
         else:
             self._train(name, label, index, start_step)
             result = {}
@@ -172,9 +181,17 @@ class _Session:
                     self._evaluate(label, trainer.step, stage.eval_tasks)
                 if trainer.step % stage.checkpoint_every == 0:
                     self._save(Position(stage=index, step=trainer.step), trainer.state(), keep=stage.keep_checkpoints)
-        self.bench.policy.engine = self.bench.policy.model
+        values = trainer.method.finish(self.folder, label)
+        if values and self.bench.accelerator.is_main_process:
+            self.metrics.log(label, trainer.step, values)
+
+    def _carry_out(self, name: str, label: str) -> dict[str, float]:
+        started = time.perf_counter()
+        values = WITHOUT_TRAINING[name](self.bench, label)
         if self.bench.accelerator.is_main_process:
-            self.bench.policy.save(self.folder.model_dir(label))
+            self.metrics.log(label, 0, {**values, "time/step": time.perf_counter() - started})
+        self.bench.accelerator.wait_for_everyone()
+        return {}
 
     def _evaluate(self, label: str, step: int, limit: int | None) -> dict[str, float]:
         tasks = self.bench.test_tasks[:limit]

@@ -10,13 +10,15 @@ from accelerate import Accelerator
 from coderl.config import RunConfig
 from coderl.policy import Policy
 from coderl.prompts import PromptRenderer
+from coderl.run_folder import RunFolder
+from coderl.store import RolloutStore
 from sandbox import Grader
 from tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workbench:
-    """Built once per run by `coderl.train`; stages change the policy's weights and nothing else in it."""
+    """Built once per run by `coderl.train`; stages change the policy and the folder, nothing else in it."""
 
     config: RunConfig
     accelerator: Accelerator
@@ -26,6 +28,13 @@ class Workbench:
     train_tasks: list[Task]
     sft_tasks: list[Task]
     test_tasks: list[Task]
+    folder: RunFolder | None = None  # None: an evaluation without a run
+
+    @property
+    def store(self) -> RolloutStore:
+        """The rollouts of the run."""
+        assert self.folder is not None, "this stage belongs to a run"
+        return RolloutStore(self.folder.rollouts_dir)
 
     def share(self, items: list[Any]) -> list[Any]:
         """This process's part of `items`: every num_processes-th."""

@@ -64,7 +64,12 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(change, words):
         ({"eval": {"k": [8], "samples_per_task": 4}}, ["k=8 needs samples_per_task >= 8, got 4"]),
         ({"eval": {"k": [0]}}, ["each 1 or more"]),
         ({"policy": {}}, ["'policy.model' is missing"]),
-        ({"stages": ["dpo"]}, ["stages.0", "got 'dpo'"]),
+        ({"stages": ["dqo"]}, ["stages.0", "got 'dqo'"]),
+        ({"stages": ["dpo"]}, ["dpo needs pairs", "dpo.pairs"]),
+        ({"stages": ["dpo", "pairs"]}, ["dpo needs pairs"]),
+        ({"stages": ["pairs"]}, ["pairs needs rollouts", "pairs.source"]),
+        ({"dpo": {"loss": "robust"}}, ["robust needs label_smoothing above 0"]),
+        ({"dpo": {"label_smoothing": 0.1}}, ["label_smoothing is for the losses cdpo and robust"]),
     ],
 )
 def test_a_bad_value_is_named_with_what_was_wrong(change, words):

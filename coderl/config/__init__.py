@@ -5,6 +5,7 @@ and rejects unknown keys with the nearest valid name. Nothing is ever auto-corre
 the run folder, and a run is a function of it (rule 4 of the architecture).
 """
 
+from coderl.config.offline import DpoConfig, PairsConfig, PreferenceData, RejectionConfig, SampleConfig
 from coderl.config.reading import apply_override, find, load, parse
 from coderl.config.run import RunConfig
 from coderl.config.sections import (
@@ -31,18 +32,23 @@ from coderl.config.stages import (
 
 __all__ = [
     "CurriculumConfig",
+    "DpoConfig",
     "EvalConfig",
     "GenerationConfig",
     "GrpoConfig",
     "LoraSection",
     "NewModelConfig",
     "OptimizerConfig",
+    "PairsConfig",
     "PolicyConfig",
     "PpoConfig",
+    "PreferenceData",
     "PromptConfig",
+    "RejectionConfig",
     "RewardConfig",
     "RolloutStageConfig",
     "RunConfig",
+    "SampleConfig",
     "SandboxConfig",
     "Section",
     "SftConfig",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from coderl.config.offline import DpoConfig, PairsConfig, RejectionConfig, SampleConfig
 from coderl.config.sections import (
     GenerationConfig,
     PolicyConfig,
@@ -17,7 +18,10 @@ from coderl.config.sections import (
 )
 from coderl.config.stages import EvalConfig, GrpoConfig, PpoConfig, SftConfig
 
-Stage = Literal["sft", "grpo", "ppo", "eval"]
+Stage = Literal["sft", "grpo", "ppo", "sample", "pairs", "dpo", "rejection", "eval"]
+
+
+SAMPLING = {"grpo", "ppo", "sample"}  # the stages that leave rollouts of training tasks in the store
 
 
 class RunConfig(Section):
@@ -36,17 +40,34 @@ class RunConfig(Section):
     sft: SftConfig = SftConfig()
     grpo: GrpoConfig = GrpoConfig()
     ppo: PpoConfig = PpoConfig()
+    sample: SampleConfig = SampleConfig()
+    pairs: PairsConfig = PairsConfig()
+    dpo: DpoConfig = DpoConfig()
+    rejection: RejectionConfig = RejectionConfig()
     eval: EvalConfig = EvalConfig()
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(["tensorboard"])
 
     @model_validator(mode="after")
     def _tasks_for_stages(self) -> RunConfig:
         if not self.stages:
-            raise ValueError("stages is empty: name at least one of sft, grpo, ppo, eval")
-        if {"grpo", "ppo"} & set(self.stages) and not self.tasks.train:
-            raise ValueError("tasks.train is empty: grpo and ppo need tasks to train on")
+            raise ValueError(f"stages is empty: name at least one of {', '.join(get_args(Stage))}")
+        if {"grpo", "ppo", "sample", "pairs", "rejection"} & set(self.stages) and not self.tasks.train:
+            raise ValueError("tasks.train is empty: all stages but sft, dpo and eval need tasks to train on")
         if "sft" in self.stages and not (self.tasks.sft or self.tasks.train):
             raise ValueError("tasks.sft and tasks.train are empty: sft needs tasks with reference solutions")
         if "eval" in self.stages and not self.tasks.test:
             raise ValueError("tasks.test is empty: eval needs tasks to evaluate on")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_find_their_data(self) -> RunConfig:
+        for at, stage in enumerate(self.stages):
+            before = set(self.stages[:at])
+            if stage in ("pairs", "rejection") and not (getattr(self, stage).source or before & SAMPLING):
+                raise ValueError(
+                    f"stages: {stage} needs rollouts: put one of {', '.join(sorted(SAMPLING))} before it, or name a run in "
+                    f"{stage}.source"
+                )
+            if stage == "dpo" and not (self.dpo.pairs or "pairs" in before):
+                raise ValueError(f"stages: {stage} needs pairs: put pairs before it, or name files in {stage}.pairs")
         return self

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from coderl.config import StageConfig
 from coderl.experience import Example, MicroBatch
 from coderl.rollout import Rollout
+from coderl.run_folder import RunFolder, is_main_process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Method(Protocol):
     max_tokens: int
 
     def modules(self) -> dict[str, Trainable]:
-        """What is trained, by name; "policy" is always among them."""
+        """What is trained, by name; the first one's learning rate is logged."""
 
     def wrap(self, engines: dict[str, Any]) -> None:
         """Use these (wrapped by accelerate) in place of the modules."""
@@ -65,6 +66,9 @@ class Method(Protocol):
         """What a checkpoint must hold besides weights and optimizer."""
 
     def load_state(self, state: dict[str, Any]) -> None: ...
+
+    def finish(self, folder: RunFolder, label: str) -> dict[str, float]:
+        """The stage has ended: save what was trained (the main process alone writes); the metrics to log."""
 
 
 class MethodBase:
@@ -96,3 +100,9 @@ class MethodBase:
 
     def load_state(self, state: dict[str, Any]) -> None:
         pass
+
+    def finish(self, folder: RunFolder, label: str) -> dict[str, float]:
+        self._policy.engine = self._policy.model
+        if is_main_process():
+            self._policy.save(folder.model_dir(label))
+        return {}

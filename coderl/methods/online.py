@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from coderl.collect import Collected, rollout_metrics
 from coderl.config import RolloutStageConfig
 from coderl.curriculum import Curriculum
 from coderl.errors import TrainingStopped
-from coderl.experience import Example, MicroBatch, collate, pack
+from coderl.experience import Example, MicroBatch
 from coderl.functional import Surrogate, kl_estimates
+from coderl.logprobs import per_token
 from coderl.methods.base import MethodBase
 from coderl.methods.gate import gated
 from coderl.policy import Weights
@@ -71,16 +71,9 @@ class Online(MethodBase):
         masked = self._rollout_config.truncation == "mask" and rollout.truncated
         return rollout.reward == rollout.reward and not masked and rollout.seed not in self._stand_in
 
-    @torch.no_grad()
     def per_token(self, examples: Sequence[Example], function: Callable[[MicroBatch], Tensor]) -> list[Tensor]:
         """function(batch) (N, T) for all examples, as one cpu tensor (T,) each, in order."""
-        policy = self._policy
-        results: dict[int, Tensor] = {}
-        for rows in pack(examples, self._rollout_config.micro_batch_tokens, packed=policy.packed):
-            chosen = [examples[i] for i in rows]
-            batch = collate(chosen, [0.0] * len(rows), policy.pad_id, policy.device, packed=policy.packed)
-            results |= zip(rows, batch.split(function(batch).cpu()), strict=True)
-        return [results[i] for i in range(len(examples))]
+        return per_token(self._policy, examples, function, micro_batch_tokens=self._rollout_config.micro_batch_tokens)
 
     def all_logprobs(self, examples: Sequence[Example], weights: Weights | None = None) -> list[Tensor]:
         """Log-probabilities of all examples under the policy, or under other weights of it (a frozen reference)."""

@@ -1,0 +1,1 @@
+"""What do the stages do that train nothing? One function per stage: it reads and writes the run folder."""
