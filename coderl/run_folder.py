@@ -11,6 +11,7 @@ Under `accelerate launch` the process with RANK 0 owns the folder; the others ge
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -18,6 +19,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,28 @@ def atomic_write(path: Path, data: bytes) -> None:
         if draft:
             Path(draft).unlink(missing_ok=True)
         raise explained(error, path) from error
+
+
+@contextlib.contextmanager
+def new_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A draft beside `out` that becomes it when the block ends well, and is removed else.
+
+    Raises RunFolderError if `out` holds anything, unless `overwrite`, or if it cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+        raise RunFolderError(f"folder {out}: exists and is not empty; name another folder, or add --overwrite")
+    draft = out.parent / f".{out.name}.draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if out.exists():
+            shutil.rmtree(out)
+        draft.rename(out)
+    except OSError as error:
+        raise explained(error, out) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def make_directory(path: Path) -> None:

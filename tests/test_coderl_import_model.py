@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coderl import import_model as importer
-from coderl.errors import MissingExtra, ModelError
+from coderl.errors import MissingExtra, ModelError, RunFolderError
 
 NUM_EMBD, NUM_HEADS, NUM_FF = 32, 2, 64
 
@@ -88,7 +88,7 @@ def test_digits_are_cut_one_by_one_as_in_pretraining_although_a_merge_exists(imp
 
 def test_an_existing_folder_is_not_written_into_unless_asked(tiny_gguf, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(ModelError, match="--overwrite"):
+    with pytest.raises(RunFolderError, match="--overwrite"):
         importer.import_model(str(tiny_gguf), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
