@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.errors import SandboxError
+from sandbox.languages import Toolchain
 from sandbox.limits import Limits
 from sandbox.verdict import Isolation
 from sandbox.workfiles import Fetched, WorkFile
@@ -105,6 +106,9 @@ class Backend(Protocol):
 
     def open_slot(self, binds: tuple[str, ...] = ()) -> Slot:
         """Open one more slot, in which these paths of the host can be read, too. Raises SandboxUnavailable."""
+
+    def toolchain(self, language: str) -> Toolchain:
+        """What programs in that language are made and run with there. Raises LanguageUnavailable, KeyError."""
 
     def close(self) -> None:
         """Close every slot."""

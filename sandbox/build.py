@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from sandbox.backend import Job, RunExit
 from sandbox.judge import Seen
-from sandbox.languages import Language, Toolchain, get, toolchain
+from sandbox.languages import Language, Toolchain, get
 from sandbox.limits import MEBIBYTE, Limits
 from sandbox.spec import Program
 from sandbox.workfiles import WorkFile
@@ -76,6 +76,7 @@ class Runnable:
 
 
 Run = Callable[[str, tuple[str, ...], Job], tuple[RunExit, Seen]]  # role, binds, job
+Find = Callable[[str], Toolchain]  # by the name of a language
 
 
 class Builds:
@@ -87,13 +88,13 @@ class Builds:
         self._busy: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
 
-    def prepare(self, program: Program, source: bytes, run: Run, options: tuple[str, ...] = ()) -> Runnable:
+    def prepare(self, program: Program, source: bytes, run: Run, find: Find, options: tuple[str, ...] = ()) -> Runnable:
         """Make `program`, whose text is `source`, ready to start. Raises CompileFailed, LanguageUnavailable."""
         language = get(program.language)
         extra = tuple(WorkFile(name=name, data=text.encode()) for name, text in program.files.items())
         if language.in_process:
             return Runnable(source=source, files=extra)
-        tools = toolchain(language.name)
+        tools = find(language.name)
         name, entry = language.layout(program.source) if language.layout else (language.source, "")
         files = (WorkFile(name=name, data=source), *extra)
         if language.compile:

@@ -97,13 +97,30 @@ def run(
 
 
 @image_app.command("build")
-def image_build(tag: Annotated[str, typer.Option(help="Its name.")] = IMAGE) -> None:
-    """Make the image of the docker backend from this machine: interpreter, shell and libraries, without a registry."""
+def image_build(
+    tag: Annotated[str, typer.Option(help="Its name.")] = IMAGE,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Only these besides Python (again for more), or none.")
+    ] = None,
+) -> None:
+    """Make the image of the docker backend from this machine, without a registry: the languages that it has."""
     from sandbox.image import build_from_host
 
     with _faults():
-        digest, size = build_from_host(tag)
-    Console().print(f"{tag}: {digest[:19]}, {size / MEBIBYTE:.0f} MiB", highlight=False)
+        tools = _toolchains(language)
+        digest, size = build_from_host(tag, tools)
+    with_languages = ", ".join(["python", *(chain.language.name for chain in tools)])
+    Console().print(
+        f"{tag}: {digest[:19]}, {size / MEBIBYTE:.0f} MiB: {with_languages}", highlight=False, soft_wrap=True
+    )
+
+
+@image_app.command("dockerfile")
+def image_dockerfile() -> None:
+    """Print a Dockerfile of the image, for `docker build -t coderl-sandbox -`, where a registry can be reached."""
+    from sandbox.image import DOCKERFILE
+
+    sys.stdout.write(DOCKERFILE.read_text())
 
 
 @app.command()
@@ -162,6 +179,24 @@ def _faults() -> Iterator[None]:
             raise
         sys.stderr.write(f"sandbox: {error}\n")
         raise typer.Exit(2) from None
+
+
+def _toolchains(wanted: list[str] | None) -> list[languages.Toolchain]:
+    """Of the languages that are named; of all that are here if none is."""
+    if wanted == ["none"]:
+        return []
+    found = {}
+    for name in wanted or languages.names():
+        try:
+            language = languages.get(name)
+            if not language.in_process:
+                found[language.name] = languages.toolchain(language.name)
+        except KeyError as error:
+            raise BadInput(f"--language {name}: {error.args[0]}, or none") from None
+        except languages.LanguageUnavailable:
+            if wanted:
+                raise
+    return list(found.values())
 
 
 def _read(path: Path) -> bytes:

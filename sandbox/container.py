@@ -1,43 +1,65 @@
-"""How does a program run shut in a container of an engine?
+"""How does a program run shut in in a container of an engine?
 
 One warm, hardened container per slot: no network, read-only root, no capabilities, no new privileges, memory and process
 limits, an unprivileged user, private tmpfs; inside it the same zygote, as process 1, with Landlock and seccomp. Never a
-container per test. The judge talks to it over a socket in a folder that only the two can reach. Needs an engine on this machine
-and an image (`sandbox image build`); containers of a judge that died are removed by the next one.
+container per test. The judge talks to it over a socket in a folder that only the two can reach, and bounds each run by
+control groups of its own where it can write them. Needs an engine on this machine and an image (`sandbox image build`);
+a container ends when its judge does, and what an engine keeps of it is removed by the next one.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sandbox import cgroup
 from sandbox.backend import SandboxUnavailable
 from sandbox.jail import HOST_ID
+from sandbox.languages import LanguageUnavailable, Toolchain, get
 from sandbox.limits import MEBIBYTE
 from sandbox.pool import ZygotePool
-from sandbox.slot import ENVIRONMENT, FLAGS, PACKAGE, START_SECONDS, ZygoteSlot
+from sandbox.slot import ENVIRONMENT, FLAGS, PACKAGE, START_SECONDS, Configure, ZygoteSlot
 
 IMAGE = "coderl-sandbox:latest"
-LABEL = "coderl.sandbox.judge"
+LABEL, HOME_LABEL = "coderl.sandbox.judge", "coderl.sandbox.home"
+PREFIX = "sandbox-docker-"
 FIRST_ID = HOST_ID + 0x40_0000  # uids nobody has: one per container, because the kernel counts processes by uid
 _numbers = itertools.count()
 MEMORY_BYTES, DISK_BYTES = 4096 * MEBIBYTE, 1024 * MEBIBYTE  # hard bounds of a container
 PROCESSES, INODES = 512, 100_000
-BOOT = """
-import socket, sys, types
+HIDDEN = ("coderl", "judge")  # folders of the image's root that programs do not see into
+PACKAGE_BOOT = """
+import sys, types
 package = sys.modules["sandbox"] = types.ModuleType("sandbox")
 package.__path__ = ["/coderl/sandbox"]
+"""
+BOOT = f"""{PACKAGE_BOOT}
+import socket
 channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 channel.connect("/judge/socket")
 from sandbox.zygote import main
 main(channel.detach())
+"""
+PROBE = f"""{PACKAGE_BOOT}
+import json
+from sandbox.languages import LanguageUnavailable, names, toolchain
+found = {{}}
+for name in names():
+    try:
+        tools = toolchain(name)
+        found[name] = {{"tools": dict(tools.tools), "version": tools.version}}
+    except (LanguageUnavailable, OSError) as error:
+        found[name] = str(error)
+print(json.dumps(found))
 """
 
 
@@ -60,54 +82,114 @@ def engine() -> Any:
 
 
 class ContainerBackend(ZygotePool):
-    """See `sandbox.backend.Backend`. `runtime` names another runtime of the engine's, e.g. runsc."""
+    """See `sandbox.backend.Backend`.
+
+    Like the engine (DOCKER_HOST), its image and its runtime (e.g. runsc) may be named by the environment:
+    CODERL_DOCKER_IMAGE, CODERL_DOCKER_RUNTIME.
+    """
 
     name = "docker"
 
-    def __init__(self, image: str = IMAGE, runtime: str | None = None) -> None:
+    def __init__(self) -> None:
         self._client = engine()
+        image = os.environ.get("CODERL_DOCKER_IMAGE", IMAGE)
         try:
             self._image = self._client.images.get(image)
         except Exception:
             self._client.close()
             raise SandboxUnavailable(f"no docker: no image {image}: make it with `sandbox image build`") from None
-        self._runtime = runtime
-        _sweep(self._client)
-        super().__init__()
+        self._runtime = os.environ.get("CODERL_DOCKER_RUNTIME") or None
+        self._probing = threading.Lock()
+        self._found: Mapping[str, Any] | None = None
+        try:
+            _sweep(self._client)
+            super().__init__()
+        except BaseException:
+            self._client.close()
+            raise
 
     def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
         """`binds` are not given: toolchains come with the image."""
         return super().open_slot()
 
+    def toolchain(self, language: str) -> Toolchain:
+        """What the image has."""
+        record = get(language)
+        if record.in_process:
+            return super().toolchain(language)
+        with self._probing:
+            if self._found is None:
+                self._found = self._probe()
+        found = self._found.get(record.name, "a language that was registered is not looked for in images")
+        if isinstance(found, str):
+            raise LanguageUnavailable(f"{found.replace('on this machine', 'in the image')}; then `sandbox image build`")
+        return Toolchain(language=record, tools=found["tools"], binds=(), version=found["version"])
+
     def close(self) -> None:
         super().close()
         self._client.close()
 
-    def _make(self, binds: tuple[str, ...], on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
-        return _ContainerSlot(self._client, self._image, self._runtime, on_close)
+    def _probe(self) -> Mapping[str, Any]:
+        """What each language finds in the image, asked in a container of its own."""
+        slot = self._open(())
+        assert isinstance(slot, _ContainerSlot)
+        try:
+            answer: Mapping[str, Any] = json.loads(slot.ask(PROBE))
+            return answer
+        except ValueError as error:
+            raise SandboxUnavailable(f"no docker: the image does not say what it has: {error}") from None
+        finally:
+            slot.close()
+
+    def _plan(self, binds: tuple[str, ...]) -> tuple[Configure, Callable[[], None]]:
+        group = cgroup.make(f"docker-{next(_numbers)}")
+        return lambda: self._configure(group), group.remove if group else lambda: None
+
+    def _start(self, configure: Configure, on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
+        return _ContainerSlot(self._client, self._image, self._runtime, configure, on_close)
+
+    def _configure(self, group: cgroup.Group | None) -> tuple[dict[str, Any], list[int]]:
+        digest = self._image.id.removeprefix("sha256:")[:12]
+        runtime = (f"runtime-{self._runtime}",) if self._runtime else ()
+        layers = ("container", f"image-{digest}", *runtime, "no-network", "read-only", "cap-drop", "container-limits")
+        fds = group.open() if group else {}
+        config = {
+            "mode": "landlock", "judge": 0, "read": [], "read_root_but": HIDDEN,
+            "write": ["/box/work", "/box/tmp", "/dev/shm"], "site": [], "host_id": 0, "cgroup": list(fds),
+            "cgroup_layers": group.layers if group else (), "layers": layers,
+        }  # fmt: skip
+        return config, list(fds.values())
 
 
 class _ContainerSlot(ZygoteSlot):
     """A slot whose zygote is process 1 of a container."""
 
-    def __init__(self, client: Any, image: Any, runtime: str | None, on_close: Callable[[ZygoteSlot], None]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        image: Any,
+        runtime: str | None,
+        configure: Configure,
+        on_close: Callable[[ZygoteSlot], None],
+    ) -> None:
         self._client, self._image, self._runtime = client, image, runtime
         self._container: Any = None
-        super().__init__("docker", lambda: (self._describe(), []), on_close)
+        super().__init__("docker", configure, on_close)
 
-    def _describe(self) -> dict[str, Any]:
-        digest = self._image.id.removeprefix("sha256:")[:12]
-        runtime = (f"runtime-{self._runtime}",) if self._runtime else ()
-        layers = ("container", f"image-{digest}", *runtime, "no-network", "read-only", "cap-drop", "container-limits")
-        return {
-            "mode": "landlock", "judge": 0, "read": ["/"], "write": ["/box/work", "/box/tmp", "/dev/shm"], "site": [],
-            "host_id": 0, "cgroup": {}, "cgroup_layers": (), "layers": layers,
-        }  # fmt: skip
+    @property
+    def _python(self) -> str:
+        return str(self._image.labels.get("coderl.python", "python3"))
 
-    def _launch(self) -> tuple[socket.socket, dict[str, Any]]:
-        config, _ = self._configure()
-        folder = Path(tempfile.mkdtemp(prefix="sandbox-docker-"))  # closed to others
+    def ask(self, source: str) -> str:
+        """What a program of ours prints there, beside the zygote."""
+        _, output = self._container.exec_run([self._python, *FLAGS, "-c", source], environment=dict(ENVIRONMENT))
+        return str(output.decode("utf-8", "replace"))
+
+    def _launch(self) -> tuple[socket.socket, dict[str, Any], list[int]]:
+        config, rights = self._configure()
+        folder = None
         try:
+            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))  # closed to others
             inner = folder / "judge"
             inner.mkdir()
             inner.chmod(0o711)
@@ -118,35 +200,40 @@ class _ContainerSlot(ZygoteSlot):
                 listener.settimeout(START_SECONDS)
                 self._container = self._run(inner)
                 near, _ = listener.accept()
-        except TimeoutError:
-            raise SandboxUnavailable(f"no docker: the container did not start: {self._last_words()}") from None
+        except BaseException as error:
+            for fd in rights:
+                os.close(fd)
+            if isinstance(error, TimeoutError):
+                raise SandboxUnavailable(f"the container did not start: {self._last_words()}") from None
+            raise
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return near, config
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+        return near, config, rights
 
     def _run(self, folder: Path) -> Any:
         import docker.errors
         from docker.types import Mount
 
-        python = self._image.labels.get("coderl.python", "python3")
         user = FIRST_ID + next(_numbers) % 0x10_0000
         tmpfs = f"size={DISK_BYTES},nr_inodes={INODES},uid={user},gid={user},mode=700,exec,nosuid,nodev"
         try:
             return self._client.containers.run(
                 self._image.id,
-                [python, *FLAGS, "-c", BOOT],
+                [self._python, *FLAGS, "-c", BOOT],
                 detach=True, auto_remove=True, network_mode="none", read_only=True, cap_drop=["ALL"], privileged=False,
                 security_opt=["no-new-privileges"], pids_limit=PROCESSES, mem_limit=MEMORY_BYTES,
                 memswap_limit=MEMORY_BYTES, user=f"{user}:{user}", ipc_mode="private", shm_size=64 * MEBIBYTE,
                 tmpfs={"/box/work": tmpfs, "/box/tmp": tmpfs}, environment=dict(ENVIRONMENT), working_dir="/",
-                labels={LABEL: str(os.getpid())}, runtime=self._runtime, log_config={"type": "none"}, init=False,
+                labels={LABEL: _life(os.getpid()), HOME_LABEL: _home()}, runtime=self._runtime,
+                log_config={"type": "none"}, init=False,
                 mounts=[
                     Mount("/coderl/sandbox", PACKAGE, type="bind", read_only=True),
                     Mount("/judge", str(folder), type="bind", read_only=True),
                 ],
             )  # fmt: skip
         except docker.errors.DockerException as error:
-            raise SandboxUnavailable(f"no docker: {str(error).splitlines()[0][:300]}") from None
+            raise SandboxUnavailable(str(error).splitlines()[0][:300]) from None
 
     def _last_words(self) -> str:
         with suppress(Exception):
@@ -162,10 +249,28 @@ class _ContainerSlot(ZygoteSlot):
                 container.kill()
 
 
+def _home() -> str:
+    """Where a process number means what it does here: this boot, this pid namespace."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}:{os.readlink('/proc/self/ns/pid')}"
+
+
+def _life(pid: int) -> str:
+    """Names a process, and no later one with its number; raises OSError if it is gone."""
+    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{pid}:{started}"
+
+
 def _sweep(client: Any) -> None:
-    """Remove containers whose judge is dead. Its number may be another's by now: then they stay until that ends."""
-    for container in client.containers.list(all=True, filters={"label": LABEL}):
-        pid = container.labels.get(LABEL, "")
-        if not os.path.exists(f"/proc/{pid}"):
-            with suppress(Exception):
-                container.remove(force=True)
+    """Remove the containers and folders of judges that are dead: not those of judges that cannot be seen from here."""
+    for container in client.containers.list(all=True, filters={"label": f"{HOME_LABEL}={_home()}"}):
+        judge = container.labels.get(LABEL, "")
+        with suppress(OSError):
+            if _life(int(judge.split(":")[0])) == judge:
+                continue
+        with suppress(Exception):
+            container.remove(force=True)
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = folder.name.removeprefix(PREFIX).split("-")[0]
+        with suppress(OSError):
+            if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and folder.stat().st_uid == os.geteuid():
+                shutil.rmtree(folder, ignore_errors=True)

@@ -106,7 +106,7 @@ class Executor:
 
     def prepare(self, program: Program, source: bytes, options: tuple[str, ...] = ()) -> Runnable:
         """Make a program, whose text is `source`, ready to start. Raises CompileFailed, LanguageUnavailable, Lost."""
-        return self._builds.prepare(program, source, self._compile, options)
+        return self._builds.prepare(program, source, self._compile, self._backend.toolchain, options)
 
     def stdio(self, program: Runnable, case: StdioCase, limits: Limits, checker: Rule, slack: float = 1.0) -> Trial:
         ended, seen, outcome = self._script(program, case.stdin.encode(), limits, slack)

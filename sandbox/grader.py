@@ -26,6 +26,7 @@ from sandbox.build import Builds
 from sandbox.execute import Executor
 from sandbox.grading import Quiet, grade_one, whole
 from sandbox.judge import bare
+from sandbox.languages import Toolchain
 from sandbox.run_once import RunRequest, RunResult, run_on
 from sandbox.spec import GradeRequest
 from sandbox.verdict import Outcome, Verdict
@@ -83,6 +84,10 @@ class Grader:
         finally:
             self._pool.drop(dropped)
 
+    def toolchain(self, language: str) -> Toolchain:
+        """What programs in that language are made and run with here. Raises LanguageUnavailable, KeyError."""
+        return self._pool.toolchain(language)
+
     def close(self) -> None:
         """End the workers and every process; harmless when repeated. Requests not yet begun come back as IE."""
         self._finalizer()
@@ -124,6 +129,7 @@ class _Pool:
         self._quiet, self._builds = Quiet(), Builds()
         self._num_waiting = 0
         self.closed = False
+        self.toolchain = backend.toolchain
 
     def submit_all(self, requests: Iterable[_Request], done: _Done, dropped: threading.Event) -> int:
         """Hand every request to the workers; how many there are."""

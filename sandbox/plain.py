@@ -17,6 +17,7 @@ import threading
 from typing import Any
 
 from sandbox.backend import SandboxUnavailable
+from sandbox.languages import Toolchain, toolchain
 from sandbox.slot import REMOVAL_DESCRIPTORS, ZygoteSlot, want_descriptors
 from sandbox.verdict import Isolation
 
@@ -43,6 +44,9 @@ class PlainBackend:
             self._slots.add(slot)
         self.isolation = slot.isolation
         return slot
+
+    def toolchain(self, language: str) -> Toolchain:
+        return toolchain(language)
 
     def close(self) -> None:
         for slot in list(self._slots):

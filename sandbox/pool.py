@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from sandbox.backend import SandboxUnavailable
+from sandbox.languages import Toolchain, toolchain
 from sandbox.slot import Configure, ZygoteSlot
 
 
@@ -28,6 +29,9 @@ class ZygotePool:
             slot, self._first = self._first, None
         return slot or self._open(())
 
+    def toolchain(self, language: str) -> Toolchain:
+        return toolchain(language)
+
     def close(self) -> None:
         for slot in list(self._slots):
             slot.close()
@@ -44,13 +48,16 @@ class ZygotePool:
             give_back()
 
         try:
-            return ZygoteSlot(self.name, configure, end)
+            return self._start(configure, end)
         except SandboxUnavailable as error:
             give_back()
             raise SandboxUnavailable(f"no {self.name}: {error}{self.remedy}") from None
         except BaseException:
             give_back()
             raise
+
+    def _start(self, configure: Configure, on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
+        return ZygoteSlot(self.name, configure, on_close)
 
     def _open(self, binds: tuple[str, ...]) -> ZygoteSlot:
         slot = self._make(binds, self._forget)

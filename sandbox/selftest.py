@@ -28,7 +28,7 @@ from sandbox.backend import SandboxUnavailable
 from sandbox.corpora import Specimen, read_corpora
 from sandbox.errors import BadInput, nearest
 from sandbox.grader import Grader
-from sandbox.languages import LanguageUnavailable, toolchain
+from sandbox.languages import LanguageUnavailable
 from sandbox.selfchecks import CHECKS, Check
 from sandbox.spec import AssertCase, CallCase, GradeRequest, Program, StdioCase
 from sandbox.verdict import Isolation, Outcome, Verdict
@@ -173,7 +173,7 @@ def selftest(
 
 def _try(grader: Grader, backend: str, specimen: Specimen) -> Row:
     began = time.monotonic()
-    got, state, note = "-", State.NOT_RUN, _reason_not_to_run(specimen, backend)
+    got, state, note = "-", State.NOT_RUN, _reason_not_to_run(specimen, backend, grader)
     if not note:
         (verdict,) = grader.grade([specimen.request])
         got = " ".join(case.outcome for case in verdict.cases) if specimen.each else verdict.outcome.value
@@ -193,13 +193,13 @@ def _try(grader: Grader, backend: str, specimen: Specimen) -> Row:
     )
 
 
-def _reason_not_to_run(specimen: Specimen, backend: str) -> str:
+def _reason_not_to_run(specimen: Specimen, backend: str, grader: Grader) -> str:
     if backend in specimen.harms:
         return f"would harm this machine: {backend} cannot stop it"
     if specimen.needs and find_spec(specimen.needs) is None:
         return f"{specimen.needs} is not installed"
     try:
-        toolchain(specimen.request.program.language)
+        grader.toolchain(specimen.request.program.language)
     except LanguageUnavailable as error:
         return str(error)
     return ""

@@ -220,8 +220,8 @@ class ZygoteSlot:
             self._reap()
             self._on_close(self)
 
-    def _launch(self) -> tuple[socket.socket, dict[str, Any]]:
-        """Start a zygote: the judge's end of the channel to it, and its configuration, which goes over that."""
+    def _launch(self) -> tuple[socket.socket, dict[str, Any], list[int]]:
+        """Start a zygote: the judge's end of the channel to it, its configuration, and descriptors, which go over that."""
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inherited: list[int] = []
         try:
@@ -245,7 +245,7 @@ class ZygoteSlot:
             far.close()
             for fd in inherited:
                 os.close(fd)
-        return near, config
+        return near, config, []
 
     def _spawn(self) -> None:
         try:
@@ -255,14 +255,17 @@ class ZygoteSlot:
             raise
 
     def _greet(self) -> None:
-        near, config = self._launch()
+        near, config, rights = self._launch()
         self._socket = near
         near.settimeout(START_SECONDS)
         try:
-            near.send(json.dumps(config).encode())  # not on the command line: programs can read that
+            socket.send_fds(near, [json.dumps(config).encode()], rights)  # programs can read a command line
             hello = near.recv(1 << 16)
         except OSError:
             hello = b""
+        finally:
+            for fd in rights:
+                os.close(fd)
         near.settimeout(None)
         answer = json.loads(hello) if hello else {"error": self._last_words() or "the zygote did not start"}
         if "error" in answer:

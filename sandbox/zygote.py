@@ -38,13 +38,17 @@ PRELOAD = (  # what most programs import; every further module makes every fork 
     "functools", "heapq", "io", "itertools", "json", "linecache", "math", "numbers", "operator", "os.path", "queue",
     "random", "re", "string", "textwrap", "threading", "time", "traceback", "types", "typing",
 )  # fmt: skip
+MAX_DESCRIPTORS = 32
 TICK_FLOOR_SECONDS = 0.005  # shortest pause between two looks at the tree's usage
 
 
 def main(descriptor: int) -> NoReturn:
     channel = socket.socket(fileno=descriptor)
     sys.argv[:] = [""]
-    config = json.loads(channel.recv(1 << 16))
+    data, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, MAX_DESCRIPTORS)
+    config = json.loads(data)
+    if descriptors:  # in a container: those of its control groups, in their order
+        config["cgroup"] = dict(zip(config["cgroup"], descriptors, strict=True))
     if config["judge"]:
         judge = os.pidfd_open(config["judge"])
     else:  # in a container, where the judge is out of sight: its end of the channel tells, and this never does

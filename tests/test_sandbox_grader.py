@@ -349,6 +349,7 @@ class Flaky:
     def __init__(self, faults: int):
         self._real: Backend = open_backend("auto")
         self.isolation: Isolation = self._real.isolation
+        self.toolchain = self._real.toolchain
         self.faults = faults
         self.num_slots = 0
 

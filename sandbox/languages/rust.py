@@ -19,7 +19,12 @@ def locate() -> Mapping[str, str]:
     root = answer.stdout.strip()
     if answer.returncode or not root:
         raise LanguageUnavailable(f"language rust: {rustc} does not work ({answer.stderr.strip()[:100]})")
-    return {"rustc": f"{root}/bin/rustc", "bind:sysroot": root}
+    linker = shutil.which("cc")
+    if linker is None:
+        raise LanguageUnavailable(
+            "language rust: no cc on this machine, with which rustc links; apt-get install gcc libc6-dev"
+        )
+    return {"rustc": f"{root}/bin/rustc", "cc": linker, "bind:sysroot": root}
 
 
 LANGUAGE = Language(
