@@ -50,15 +50,15 @@ def write_report(folder: RunFolder) -> Path:
     return folder.report_path
 
 
-def render(evidence: Evidence) -> str:
-    """The whole page."""
+def render(evidence: Evidence, *, policy: str = POLICY, tail: str = "") -> str:
+    """The whole page, with `tail` after what it tells."""
     config = evidence.config
     style = resources.files("coderl.report").joinpath("style.css").read_text(encoding="utf-8")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("title", f"{config.name} · coderl"),
         tag("style", Html(style)),
     )
@@ -71,7 +71,7 @@ def render(evidence: Evidence) -> str:
         _section("What was run", _setting(evidence)),
         _section("Do it again", _again(evidence)),
     ]
-    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *body)), lang="en") + "\n"
+    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *body), tail), lang="en") + "\n"
 
 
 def _section(title: str, *children: Html) -> Html:
