@@ -36,14 +36,15 @@ FIRST_ID = HOST_ID + 0x40_0000  # uids nobody has: one per container, because th
 _numbers = itertools.count()
 MEMORY_BYTES, DISK_BYTES = 4096 * MEBIBYTE, 1024 * MEBIBYTE  # hard bounds of a container
 PROCESSES, INODES = 512, 100_000
-HIDDEN = ("coderl", "judge")  # folders of the image's root that programs do not see into
+HIDDEN = ("coderl", "judge", "dev")  # folders of the image's root that programs do not see into
 PACKAGE_BOOT = """
 import sys, types
 package = sys.modules["sandbox"] = types.ModuleType("sandbox")
 package.__path__ = ["/coderl/sandbox"]
 """
 BOOT = f"""{PACKAGE_BOOT}
-import socket
+import os, socket
+os.environ.pop("HOSTNAME", None)  # the engine's: names the container
 channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 channel.connect("/judge/socket")
 from sandbox.zygote import main
@@ -155,7 +156,7 @@ class ContainerBackend(ZygotePool):
         fds = group.open() if group else {}
         config = {
             "mode": "landlock", "judge": 0, "read": [], "read_root_but": HIDDEN,
-            "write": ["/box/work", "/box/tmp", "/dev/shm"], "site": [], "host_id": 0, "cgroup": list(fds),
+            "write": ["/box/work", "/tmp", "/dev/shm"], "site": [], "host_id": 0, "cgroup": list(fds),
             "cgroup_layers": group.layers if group else (), "layers": layers,
         }  # fmt: skip
         return config, list(fds.values())
@@ -224,7 +225,7 @@ class _ContainerSlot(ZygoteSlot):
                 detach=True, auto_remove=True, network_mode="none", read_only=True, cap_drop=["ALL"], privileged=False,
                 security_opt=["no-new-privileges"], pids_limit=PROCESSES, mem_limit=MEMORY_BYTES,
                 memswap_limit=MEMORY_BYTES, user=f"{user}:{user}", ipc_mode="private", shm_size=64 * MEBIBYTE,
-                tmpfs={"/box/work": tmpfs, "/box/tmp": tmpfs}, environment=dict(ENVIRONMENT), working_dir="/",
+                tmpfs={"/box/work": tmpfs, "/tmp": tmpfs}, environment=dict(ENVIRONMENT), working_dir="/",
                 labels={LABEL: _life(os.getpid()), HOME_LABEL: _home()}, runtime=self._runtime,
                 log_config={"type": "none"}, init=False,
                 mounts=[
@@ -260,9 +261,16 @@ def _life(pid: int) -> str:
     return f"{pid}:{started}"
 
 
+def mine(client: Any, label: str = "") -> list[Any]:
+    """The containers with a label, of this process if none is given."""
+    wanted = label or f"{LABEL}={_life(os.getpid())}"
+    found: list[Any] = client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
+    return found
+
+
 def _sweep(client: Any) -> None:
     """Remove the containers and folders of judges that are dead: not those of judges that cannot be seen from here."""
-    for container in client.containers.list(all=True, filters={"label": f"{HOME_LABEL}={_home()}"}):
+    for container in mine(client, f"{HOME_LABEL}={_home()}"):
         judge = container.labels.get(LABEL, "")
         with suppress(OSError):
             if _life(int(judge.split(":")[0])) == judge:

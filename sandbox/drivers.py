@@ -66,7 +66,8 @@ def run_exec(source: bytes, control: socket.socket) -> None:
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execve(order["argv"][0], order["argv"], {**os.environ, **order["env"]})
+        own = {name: os.path.expandvars(value) for name, value in order["env"].items()}
+        os.execve(order["argv"][0], order["argv"], {**os.environ, **own})
     except OSError as error:
         channel.send({"exec": f"{order['argv'][0]}: {error.strerror}"})
         raise SystemExit(127) from None

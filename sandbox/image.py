@@ -55,7 +55,7 @@ NEVER = {
     "systemd",
 }
 FOLDERS = (
-    "box", "box/work", "box/tmp", "coderl", "coderl/sandbox", "judge", "proc", "sys", "dev", "tmp", "etc", "var", "run",
+    "box", "box/work", "coderl", "coderl/sandbox", "judge", "proc", "sys", "dev", "tmp", "etc", "var", "run",
 )  # fmt: skip
 PASSWD = "root:x:0:0::/:/bin/false\n"
 
@@ -99,6 +99,9 @@ def pack(stream: IO[bytes], python: str, toolchains: Iterable[Toolchain] = ()) -
         root = _Root(tar)
         for folder in FOLDERS:
             root.folder(folder)
+        root.link("var/tmp", "/tmp")
+        for folder in ("/bin", "/sbin", "/lib", "/lib64"):  # links on most machines
+            root.add(folder)
         for path in sorted(wanted):
             root.add(path)
         for name, target in links.items():

@@ -45,7 +45,7 @@ class LandlockBackend(ZygotePool):
             want_descriptors(REMOVAL_DESCRIPTORS)
             base = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         except OSError as error:
-            raise SandboxUnavailable(f"no landlock: no folder for programs ({error})") from None
+            raise SandboxUnavailable(f"no folder for programs ({error})") from None
         base.chmod(0o711)
         group = cgroup.make(f"landlock-{number}")
 

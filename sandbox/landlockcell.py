@@ -62,7 +62,7 @@ class LandlockCell:
         rules = dict.fromkeys(config["read"], sys.LANDLOCK_READ)
         if hidden := config.get("read_root_but"):  # of a root whose folders the judge does not know
             rules |= {f"/{name}": sys.LANDLOCK_READ for name in os.listdir("/") if name not in hidden}
-            rules["/"] = sys.LANDLOCK_READ_DIR
+            rules["/dev"] = sys.LANDLOCK_READ_DIR
         rules |= {path: sys.LANDLOCK_READ & ~sys.LANDLOCK_READ_DIR for path in rules if not os.path.isdir(path)}
         rules |= {f"/dev/{name}": sys.LANDLOCK_DEVICE for name in DEVICES}
         rules |= dict.fromkeys(self._folders, sys.LANDLOCK_OWN)
@@ -73,7 +73,7 @@ class LandlockCell:
                 sys.drop_bounding_set()
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
         self._restrict = sys.landlock_restrict(sys.landlock_ruleset(version, rules))
-        sys.load_filter(seccomp.base_filter(shared=True))()
+        sys.load_filter(seccomp.base_filter(shared=not first))()  # a container has sockets of its own
         self._last_steps = (
             sys.set_dumpable(0) if rooted else sys.drop_capabilities(),
             sys.load_filter(seccomp.final_filter()),

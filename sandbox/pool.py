@@ -41,15 +41,16 @@ class ZygotePool:
         raise NotImplementedError
 
     def _make(self, binds: tuple[str, ...], on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
-        configure, give_back = self._plan(binds)
+        give_back: Callable[[], None] = lambda: None
 
         def end(slot: ZygoteSlot) -> None:
             on_close(slot)
             give_back()
 
         try:
+            configure, give_back = self._plan(binds)
             return self._start(configure, end)
-        except SandboxUnavailable as error:
+        except (SandboxUnavailable, OSError) as error:
             give_back()
             raise SandboxUnavailable(f"no {self.name}: {error}{self.remedy}") from None
         except BaseException:

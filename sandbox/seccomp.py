@@ -44,7 +44,10 @@ DENIED: dict[str, tuple[int, int | None]] = {
 ZYGOTE_ONLY: dict[str, tuple[int, int | None]] = {"mount": (165, 40), "umount2": (166, 39)}
 FIRST_UNKNOWN = 457  # statmount; calls from here on are not in the list above
 # Where no namespace stands between a candidate and the sockets of others.
-SHARED: dict[str, tuple[int, int | None]] = {"socket": (41, 198), "connect": (42, 203), "bind": (49, 200)}
+SHARED: dict[str, tuple[int, int | None]] = {
+    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200),
+    "inotify_init": (253, None), "inotify_init1": (294, 26),  # Landlock lets it watch folders that cannot be listed
+}  # fmt: skip
 CLONE, IOCTL, SOCKET, PERSONALITY = (56, 220), (16, 29), (41, 198), (135, 92)
 SOCKETPAIR = (53, 199)
 SOCK_DGRAM, SOCKET_TYPES = 2, 0xF

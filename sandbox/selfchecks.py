@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.backend import SandboxUnavailable
+from sandbox.container import engine, mine
 from sandbox.errors import BadInput
 from sandbox.grader import Grader
 from sandbox.limits import Limits
@@ -132,7 +133,8 @@ def worker_killed(backend: str) -> str:
     with Grader(backend=backend, workers=1) as grader:
         (first,) = grader.grade([_honest(*CASES)])
         sleeper = _request("import time\ntime.sleep(0.5)\nprint(4)", CASES[0])
-        timer = threading.Timer(0.2, _kill, (_children() - before,))
+        in_containers = first.isolation.backend == "docker"
+        timer = threading.Timer(0.2, *((_kill_containers, ()) if in_containers else (_kill, (_children() - before,))))
         timer.start()
         (during,) = grader.grade([sleeper])
         timer.join()
@@ -240,6 +242,14 @@ def _kill(pids: set[int]) -> None:
     for pid in pids:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _kill_containers() -> None:
+    client = engine()
+    for container in mine(client):
+        with suppress(Exception):
+            container.kill()
+    client.close()
 
 
 @contextmanager

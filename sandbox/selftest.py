@@ -61,6 +61,7 @@ _CANARY = GradeRequest(
 CHECK_SECTION = "I_judge"
 _CANARY_STDIO = replace(_CANARY, cases=_CANARY.cases[:1])  # a stdio run touches one slot of the two
 WAITING_LANES = 4
+PATIENCE = 6.0
 _Lane = queue.SimpleQueue[tuple[int, Specimen]]
 
 
@@ -157,6 +158,9 @@ def selftest(
             thread.start()
         for thread in threads:
             thread.join()
+        for index, row in sorted(rows.items()):
+            if row.state is State.WRONG and "WTLE" in row.got and "TLE" in row.must:
+                rows[index] = _try(graders[0], isolation.backend, _patient(specimens[index]))
     finally:
         for grader in graders:
             grader.close()
@@ -169,6 +173,13 @@ def selftest(
         left=tuple(sorted(_belongings() - before)),
         seconds=time.monotonic() - began,
     )
+
+
+def _patient(specimen: Specimen) -> Specimen:
+    """With more time by the clock: on a machine that is busy otherwise, the clock met a program before the cpu limit did."""
+    limits = specimen.request.limits
+    slower = replace(limits, wall_seconds=PATIENCE * limits.wall_seconds)
+    return replace(specimen, request=replace(specimen.request, limits=slower))
 
 
 def _try(grader: Grader, backend: str, specimen: Specimen) -> Row:

@@ -18,7 +18,7 @@ from test_sandbox_landlock import PROGRAMS
 
 from sandbox import cgroup
 from sandbox.backend import STRENGTH, SandboxUnavailable, open_backend
-from sandbox.container import FIRST_ID, HOME_LABEL, LABEL, PREFIX, _home, _life, _sweep, engine
+from sandbox.container import FIRST_ID, HOME_LABEL, LABEL, PREFIX, _home, _life, _sweep, engine, mine
 from sandbox.grader import Grader
 from sandbox.image import DOCKERFILE, build_from_host
 from sandbox.languages import LanguageUnavailable, toolchain
@@ -28,12 +28,13 @@ from sandbox.spec import AssertCase, CallCase, Case, GradeRequest, Program, Stdi
 from sandbox.verdict import Outcome
 
 TEST_IMAGE = "coderl-sandbox-test"
-# In a container programs see its own files, and memory that forks share counts once each.
+# In a container programs see its own files, have its own sockets, and memory that forks share counts once each.
 HERE = {
     "a host file": "WA",
     "the host's /tmp": "WA",
     "a fork bomb": "PLE|TLE|WTLE|MLE",
-    "threads and processes": "RE",  # no /bin/echo in the image
+    "writing outside": "AC",  # /tmp is its own
+    "a datagram pair": "AC",  # all sockets are
     "killing everything": "RE|WA",
 }
 
@@ -94,15 +95,15 @@ def _is_mine(container: Any) -> bool:
 
 @pytest.mark.docker
 def test_a_killed_container_costs_no_verdict_and_closing_leaves_none(image: str, client: Any) -> None:
-    before = {container.id for container in client.containers.list()}
+    before = {container.id for container in client.containers.list(ignore_removed=True)}
     case = StdioCase(stdin="", stdout="1\n")
     with Grader(backend="docker", workers=1) as grader:
         assert judged(grader, "print(1)", case)[0] == "AC"
-        for container in client.containers.list():
+        for container in client.containers.list(ignore_removed=True):
             if _is_mine(container) and container.id not in before:
                 container.kill()
         assert judged(grader, "print(1)", case)[0] == "AC"
-    assert [c for c in client.containers.list() if _is_mine(c) and c.id not in before] == []
+    assert [c for c in client.containers.list(ignore_removed=True) if _is_mine(c) and c.id not in before] == []
 
 
 @pytest.mark.docker
@@ -115,7 +116,7 @@ def test_the_host_and_its_network_are_not_in_the_container(grader: Grader) -> No
 
 @pytest.mark.docker
 def test_a_container_is_as_hard_as_promised(grader: Grader, client: Any) -> None:
-    container = next(c for c in client.containers.list(filters={"label": HOME_LABEL}) if _is_mine(c))
+    container = next(c for c in mine(client) if c.status == "running")
     host, config = container.attrs["HostConfig"], container.attrs["Config"]
     assert (host["NetworkMode"], host["ReadonlyRootfs"], host["Privileged"]) == ("none", True, False)
     assert (host["CapDrop"], host["CapAdd"], host["SecurityOpt"]) == (["ALL"], None, ["no-new-privileges"])
@@ -163,12 +164,12 @@ def test_a_judge_that_is_killed_takes_its_containers_along(image: str, client: A
     assert judge.stdout is not None
     assert judge.stdout.readline() == "ready\n"
     label = f"{LABEL}={_life(judge.pid)}"
-    assert len(client.containers.list(filters={"label": label})) == 1
+    assert len(client.containers.list(filters={"label": label}, ignore_removed=True)) == 1
     judge.kill()
     judge.wait()
     judge.stdout.close()
     deadline = time.monotonic() + 60
-    while client.containers.list(all=True, filters={"label": label}):
+    while client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
         assert time.monotonic() < deadline, "a container outlived its judge"
         time.sleep(0.1)
     assert client.volumes.list(filters={"dangling": True}) == []
@@ -189,7 +190,7 @@ def test_only_what_a_dead_judge_of_this_machine_left_is_swept(image: str, client
     left.mkdir()
     try:
         _sweep(client)
-        there = {container.id for container in client.containers.list(all=True)}
+        there = {container.id for container in client.containers.list(all=True, ignore_removed=True)}
         assert {name for name, container in made.items() if container.id in there} == {"alive", "elsewhere"}
         assert not left.exists()
     finally:
@@ -202,13 +203,13 @@ def test_only_what_a_dead_judge_of_this_machine_left_is_swept(image: str, client
 def test_a_container_that_never_says_hello_is_one_line_and_goes(
     image: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {container.id for container in client.containers.list(all=True)}
+    before = {container.id for container in client.containers.list(all=True, ignore_removed=True)}
     monkeypatch.setattr("sandbox.container.START_SECONDS", 0.5)
     monkeypatch.setattr("sandbox.container.BOOT", "import time; time.sleep(60)")
     with pytest.raises(SandboxUnavailable, match="no docker: the container did not start"):
         open_backend("docker")
     deadline = time.monotonic() + 60
-    while any(_is_mine(c) and c.id not in before for c in client.containers.list(all=True)):
+    while any(_is_mine(c) and c.id not in before for c in client.containers.list(all=True, ignore_removed=True)):
         assert time.monotonic() < deadline, "the container stayed"
         time.sleep(0.1)
 
@@ -255,7 +256,7 @@ def test_the_corpora_hold_in_containers(image: str) -> None:
 
 def test_the_dockerfile_makes_what_the_backend_needs() -> None:
     text = DOCKERFILE.read_text()
-    for place in ("/box/work", "/box/tmp", "/coderl/sandbox", "/judge"):
+    for place in ("/box/work", "/coderl/sandbox", "/judge"):
         assert place in text
     assert "LABEL coderl.python=" in text
 

@@ -54,7 +54,7 @@ class Language:
     binds: tuple[str, ...] = ()  # patterns of host paths that the toolchain reads, besides /usr and its kind
     locate: Callable[[], Mapping[str, str]] | None = None  # tool: path, where PATH does not tell; may hold "bind:" keys
     layout: Callable[[str], tuple[str, str]] | None = None  # source text: (file name, entry)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)  # $TMPDIR and $HOME are filled in
     time_factor: float = 1.0  # of cpu and wall limits, against those made for C++ and Python alike
     reserves_memory: bool = False  # maps far more than it uses: its address space says nothing
     processes: int = 0  # threads of its runtime, beyond those of the program

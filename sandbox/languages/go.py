@@ -13,7 +13,7 @@ LANGUAGE = Language(
     run=("./main",),
     version=("version",),
     install="apt-get install golang-go",
-    environment={"GOCACHE": "/box/tmp/go", "GOPATH": "/box/tmp/gopath", "GO111MODULE": "off", "GOFLAGS": "-p=2"},
+    environment={"GOCACHE": "$TMPDIR/go", "GOPATH": "$TMPDIR/gopath", "GO111MODULE": "off", "GOFLAGS": "-p=2"},
     reserves_memory=True,
     processes=32,
     hello=(
