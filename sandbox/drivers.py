@@ -14,6 +14,7 @@ time, holds the expected values and decodes every answer strictly.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import signal
@@ -49,7 +50,7 @@ def run_script(source: bytes, control: socket.socket, arguments: Sequence[str] =
     module.__file__ = FILE
     sys.modules["__main__"] = module
     sys.argv[:] = [FILE, *arguments]
-    atexit.register(module.__dict__.clear)  # first in, so last to run: finalizers, as at the end of an interpreter
+    atexit.register(_end, module.__dict__)  # first in, so last to run
     try:
         exec(code, module.__dict__)
     except SystemExit:
@@ -57,6 +58,15 @@ def run_script(source: bytes, control: socket.socket, arguments: Sequence[str] =
     except BaseException as error:
         show(error)
         raise SystemExit(1) from None
+
+
+def _end(names: dict[str, Any]) -> None:
+    """As at the end of an interpreter: what is still in the program's own stdout and stderr, then finalizers."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()  # it may be the program's own class, which needs the names
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    names.clear()
 
 
 def run_exec(source: bytes, control: socket.socket) -> None:

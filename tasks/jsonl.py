@@ -2,7 +2,7 @@
 
 docs/tasks.md describes it. Values travel in the tagged JSON of `sandbox.codec`. Reading also takes the short form,
 for tasks that call one function: "function" at the top, and cases of the form {"args": [..], "expected": ..}. A bad
-row is a TaskError with path:line, field and fault; `on_error="skip"` collects these instead. Writing is atomic: the
+row is a TaskError with path:line, field and fault. Writing is atomic: the
 old file stays until the new one is whole.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,31 +18,21 @@ from typing import Any
 from sandbox.forms import case_to_json, limits_to_json, rule_to_json
 from tasks.cases import cases_from_row, limits_from_row, rule_from_row
 from tasks.errors import TaskError, nearest
-from tasks.rows import Row, read_rows
+from tasks.reading import known_language, tasks_of
+from tasks.rows import Row, scan_rows
 from tasks.source import Options, Source
-from tasks.task import Split, Style, Task
+from tasks.task import Split, Style, Task, is_day
 
 SCHEMA = 1
 _FIELDS = ("id", "prompt", "style", "split", "visible", "hidden", "entry_point", "signature", "language", "reference",
-           "checker", "limits", "level", "tags", "stop", "schema")  # fmt: skip
+           "checker", "limits", "level", "tags", "stop", "date",
+           "schema")  # fmt: skip
 _SHORT = ("id", "prompt", "function", "signature", "reference", "visible", "hidden", "level", "tags", "split")
 
 
-def read(path: Path, *, on_error: str = "raise", errors: list[TaskError] | None = None) -> list[Task]:
-    """The tasks of a file. With `on_error="skip"` bad rows are left out and appended to `errors`."""
-    tasks: dict[str, Task] = {}
-    for row in read_rows(path):
-        try:
-            task = from_row(row)
-            if task.id in tasks:
-                raise row.fault("id", f"{task.id!r} is there already", "give every row its own id")
-            tasks[task.id] = task
-        except TaskError as error:
-            if on_error != "skip":
-                raise
-            if errors is not None:
-                errors.append(error)
-    return list(tasks.values())
+def read(path: Path) -> list[Task]:
+    """The tasks of a file. Raises TaskError for the first bad row."""
+    return tasks_of(str(path), scan_rows(path), from_row, {"on_error": "stop"})
 
 
 def write(path: Path, tasks: Iterable[Task]) -> None:
@@ -68,6 +57,7 @@ def to_json(task: Task) -> dict[str, Any]:
         "entry_point": task.entry_point, "signature": task.signature, "language": task.language,
         "reference": task.reference, "checker": None if task.checker is None else rule_to_json(task.checker),
         "limits": limits_to_json(task.limits), "level": task.level, "tags": list(task.tags), "stop": list(task.stop),
+        "date": task.date,
     }  # fmt: skip
 
 
@@ -87,14 +77,29 @@ def from_row(row: Row) -> Task:
         hidden=cases_from_row(row, "hidden", function),
         entry_point=function or row.text("entry_point", ""),
         signature=row.text("signature", ""),
-        language=row.text("language", "python"),
+        language=_language(row),
         reference=row.text("reference", ""),
         checker=rule_from_row(row),
         limits=limits_from_row(row),
         level=row.get("level", int, 0),
         tags=row.texts("tags", ()),
         stop=row.texts("stop", ()),
+        date=_day(row),
     )
+
+
+def _day(row: Row) -> str:
+    text = row.text("date", "")
+    if not is_day(text):
+        raise row.fault("date", f"is {text[:40]!r}", "write the day as 2024-05-31")
+    return text
+
+
+def _language(row: Row) -> str:
+    """As written, so that it is written back so; an alias is fine."""
+    name = row.text("language", "python")
+    known_language(row, "language", name)
+    return name
 
 
 def _choice(row: Row, field: str, valid: Iterable[str], default: str) -> str:
@@ -107,16 +112,7 @@ def _choice(row: Row, field: str, valid: Iterable[str], default: str) -> str:
 def _load(argument: str, options: Options) -> list[Task]:
     if not argument:
         raise TaskError("jsonl", "names no file", remedy="write jsonl:PATH")
-    mode = options.get("on_error", "raise")
-    if mode not in ("raise", "skip"):
-        raise TaskError("jsonl", f"is {mode!r}", field="on_error", remedy=nearest(mode, ("raise", "skip")))
-    errors: list[TaskError] = []
-    tasks = read(Path(argument), on_error=mode, errors=errors)
-    if errors:
-        warnings.warn(f"{argument}: {len(errors)} rows skipped, first: {errors[0]}", stacklevel=2)
-    return tasks
+    return tasks_of(argument, scan_rows(Path(argument)), from_row, options)
 
 
-SOURCE = Source(
-    name="jsonl", summary="a file in our format, docs/tasks.md", load=_load, options=("on_error",), argument="PATH"
-)
+SOURCE = Source(name="jsonl", summary="a file in our format, docs/tasks.md", load=_load, argument="PATH")

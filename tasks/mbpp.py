@@ -14,26 +14,23 @@ from collections.abc import Collection
 from pathlib import Path
 
 from sandbox.spec import AssertCase
-from tasks.hub import fetch
+from tasks.hub import fetch, local
 from tasks.python_text import parse, signature
-from tasks.rows import Row, read_rows
+from tasks.reading import tasks_of
+from tasks.rows import Row
 from tasks.source import Options, Source
 from tasks.task import Split, Style, Task
 
 HUB = "google-research-datasets/mbpp"
 
 
-def read(rows: list[Row]) -> list[Task]:
-    return [_task(row) for row in rows]
-
-
-def split_of(number: int) -> Split:
+def published_split(number: int) -> Split:
     if number <= 10 or 511 <= number <= 600:
         return Split.VALIDATION
     return Split.TEST if number <= 510 else Split.TRAIN
 
 
-def _task(row: Row) -> Task:
+def task_of(row: Row) -> Task:
     number: int = row.get("task_id", int)
     reference = row.text("code").replace("\r\n", "\n")
     published = (*row.texts("test_list"), *row.texts("challenge_test_list", ()))
@@ -54,7 +51,7 @@ def _task(row: Row) -> Task:
         id=f"mbpp/{number}",
         prompt=f"{text}\nYour code should satisfy this test:\n{tests[0]}",
         style=Style.INSTRUCTION,
-        split=split_of(number),
+        split=published_split(number),
         visible=cases[:1],
         hidden=cases[1:] or cases,
         entry_point=entry_point,
@@ -97,9 +94,9 @@ def _definitions(row: Row, code: str) -> tuple[dict[str, ast.stmt], list[str]]:
 
 def _load(argument: str, options: Options) -> list[Task]:
     if argument not in ("", "full", "sanitized"):
-        return read(list(read_rows(Path(argument))))
-    found = fetch("mbpp", HUB, argument or "full")
-    return read(sorted((row for rows in found.values() for row in rows), key=lambda row: row.get("task_id", int)))
+        return tasks_of(argument, local(Path(argument)), task_of, options)
+    tasks = tasks_of(HUB, fetch("mbpp", HUB, argument or "full"), task_of, options)
+    return sorted(tasks, key=lambda task: int(task.id.removeprefix("mbpp/")))
 
 
 SOURCE = Source(

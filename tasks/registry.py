@@ -3,8 +3,9 @@
     humaneval                     humaneval:/data/HumanEval.jsonl.gz      mbpp:sanitized
     jsonl:/data/mine.jsonl        easy?split=train&level=1-2              generated?count=2000&seed=0&level=1-3
 
-Options that every source takes: `split` (comma-separated), `level` (one or a range), `ids`, `tags` (any of them)
-and `limit` (the first so many that are left). Nothing is corrected silently: an unknown name, option or value is a
+Options that every source takes: `split` (comma-separated), `level` (one or a range), `ids`, `tags` (any of them),
+`limit` (the first so many that are left), and `on_error`: `skip` (the default) leaves bad rows out with a warning, `stop`
+stops at the first. Nothing is corrected silently: an unknown name, option or value is a
 TaskError that names the nearest valid one, and so is a spec that leaves no task.
 """
 
@@ -13,15 +14,46 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from urllib.parse import parse_qsl
 
-from tasks import easy, generated, humaneval, jsonl, mbpp
+from tasks import (
+    apps,
+    bigcodebench,
+    code_contests,
+    codeforces,
+    easy,
+    generated,
+    humaneval,
+    jsonl,
+    leetcode,
+    livecodebench,
+    mbpp,
+    taco,
+    verl,
+)
 from tasks.errors import TaskError, nearest
 from tasks.source import Source, integer, interval, words
 from tasks.task import Split, Task
 
 ENTRY_POINT_GROUP = "coderl.tasks"
 FILTERS = ("split", "level", "limit", "ids", "tags")
+ON_ERROR = ("skip", "stop")
+COMMON = (*FILTERS, "on_error")
 SOURCES: dict[str, Source] = {
-    source.name: source for source in (easy.SOURCE, generated.SOURCE, humaneval.SOURCE, jsonl.SOURCE, mbpp.SOURCE)
+    source.name: source
+    for source in (
+        apps.SOURCE,
+        bigcodebench.SOURCE,
+        code_contests.SOURCE,
+        codeforces.SOURCE,
+        easy.SOURCE,
+        generated.SOURCE,
+        humaneval.SOURCE,
+        jsonl.SOURCE,
+        leetcode.SOURCE,
+        livecodebench.SOURCE,
+        mbpp.SOURCE,
+        taco.SOURCE,
+        verl.SOURCE,
+    )
 }
 
 
@@ -33,7 +65,7 @@ def load(spec: str) -> list[Task]:
     if argument and not source.argument:
         raise TaskError(spec, f"source {name!r} takes nothing after the colon", remedy=f"write {name!r}")
     options = _options(spec, query, source)
-    own = {key: value for key, value in options.items() if key in source.options}
+    own = {key: value for key, value in options.items() if key in source.options or key == "on_error"}
     tasks = _filter(spec, source.load(argument, own), options)
     if not tasks:
         raise TaskError(spec, "no task is left", remedy="loosen the filters, or look at the splits with describe()")
@@ -47,7 +79,7 @@ def describe() -> str:
         usage = source.name + (f"[:{source.argument}]" if source.argument else "")
         options = "".join(f" {option}=" for option in source.options)
         lines.append(f"{usage:<34}{source.summary}{'; options' + options if options else ''}")
-    return "\n".join([*lines, f"{'every source':<34}options " + " ".join(f"{option}=" for option in FILTERS)])
+    return "\n".join([*lines, f"{'every source':<34}options " + " ".join(f"{option}=" for option in COMMON)])
 
 
 def _all_sources() -> dict[str, Source]:
@@ -66,7 +98,7 @@ def _source(spec: str, name: str) -> Source:
 
 
 def _options(spec: str, query: str, source: Source) -> dict[str, str]:
-    valid = {*FILTERS, *source.options}
+    valid = {*COMMON, *source.options}
     options: dict[str, str] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in valid:
@@ -74,6 +106,9 @@ def _options(spec: str, query: str, source: Source) -> dict[str, str]:
         if key in options or not value:
             raise TaskError(spec, "is given twice" if key in options else "is empty", field=key, remedy="give it once")
         options[key] = value
+    on_error = options.get("on_error", "skip")
+    if on_error not in ON_ERROR:
+        raise TaskError(spec, f"is {on_error!r}", field="on_error", remedy=nearest(on_error, ON_ERROR))
     for value in words(options.get("split", "")):
         if value not in set(Split):
             raise TaskError(spec, f"no split is called {value!r}", field="split", remedy=nearest(value, Split))

@@ -19,8 +19,9 @@ Options = Mapping[str, str]  # the options of a spec that the source named in `S
 class Source:
     """One entry of the registry.
 
-    `load(argument, options)` gets what stands after "NAME:" ("" if nothing does) and the source's own options. A source
-    that names `split` or `level` among its options must honour them itself; for others the registry filters.
+    `load(argument, options)` gets what stands after "NAME:" ("" if nothing does), the source's own options, and
+    `on_error` (see `tasks.reading`). A source that names `split` or `level` among its options must honour them itself; for
+    others the registry filters.
     """
 
     name: str

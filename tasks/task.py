@@ -6,11 +6,20 @@ are separate fields so that nothing mixes them by accident.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sandbox.limits import Limits
 from sandbox.spec import Case, GradeRequest, Program, Rule
+
+
+def is_day(text: str) -> bool:
+    """Is it a day as tasks carry it, 2024-05-31, or ""?"""
+    try:
+        return not text or datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 class Style(StrEnum):
@@ -51,6 +60,7 @@ class Task:
     level: int = 0  # difficulty, 0 where unknown; the scale is the source's own
     tags: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()  # strings that end a completion
+    date: str = ""  # the day it was published, as 2024-05-31; "" where unknown
 
     @property
     def cases(self) -> tuple[Case, ...]:

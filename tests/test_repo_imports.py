@@ -23,7 +23,9 @@ PACKAGES = ("sandbox", "tasks", "coderl")
 PROGRAMS = ROOT / "sandbox" / "corpus"  # programs to be judged: data, not modules
 
 # What tasks may know of sandbox: records, limits and pure functions on values, never the machinery that runs programs.
-SANDBOX_DATA = {f"sandbox.{name}" for name in ("spec", "limits", "verdict", "codec", "lift", "forms", "errors")}
+SANDBOX_DATA = {
+    f"sandbox.{name}" for name in ("spec", "limits", "verdict", "codec", "lift", "forms", "errors", "languages")
+}
 MODEL_LIBRARIES = {"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "trl"}
 # Algorithms are functions on tensors: these would be a model, a file, a process or a clock.
 IMPURE = MODEL_LIBRARIES - {"torch"} | {

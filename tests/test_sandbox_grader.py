@@ -428,3 +428,20 @@ def test_importing_and_grading_need_nothing_but_the_standard_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_stdout_of_the_programs_own_is_flushed_before_its_names_go(grader: Grader) -> None:
+    program = (
+        "import os, sys\n"
+        "class Fast:\n"
+        "    def __init__(self): self.parts = []\n"
+        "    def write(self, text): self.parts.append(text)\n"
+        "    def flush(self):\n"
+        "        os.write(1, ''.join(self.parts).encode())\n"
+        "        self.parts.clear()\n"
+        "sys.stdout = Fast()\n"
+        "print(input())\n"
+    )
+    request = GradeRequest(program=Program(source=program), cases=(StdioCase(stdin="7\n", stdout="7\n"),))
+    (verdict,) = grader.grade([request])
+    assert verdict.outcome is Outcome.AC

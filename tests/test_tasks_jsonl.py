@@ -40,6 +40,7 @@ FULL = Task(
     level=4,
     tags=("a", "b"),
     stop=("\n#",),
+    date="2024-05-31",
 )
 PLAIN: dict[str, Any] = {"id": "a", "prompt": "p", "visible": [], "hidden": []}
 
@@ -109,6 +110,8 @@ def test_the_rows_in_the_docs_hold_all_kinds_of_cases_and_round_trip(tmp_path: P
         ({"split": "dev"}, "field \"split\": is 'dev'; valid: test, train, validation"),
         ({"checker": "floatz"}, 'field "checker": is \'floatz\'; did you mean "floats"?'),
         ({"limits": {"cpu_second": 1}}, 'field "limits": has no \'cpu_second\'; did you mean "cpu_seconds"?'),
+        ({"date": "31.5.2024"}, "field \"date\": is '31.5.2024'; write the day as 2024-05-31"),
+        ({"date": "2024-02-30"}, "field \"date\": is '2024-02-30'; write the day as 2024-05-31"),
         ({"schema": 2}, 'field "schema": is 2; this version reads schema 1'),
         ({"hidden": [3]}, 'field "hidden[0]": is not an object; write each case as an object'),
         ({"hidden": [{"kind": "call", "function": "f"}]}, 'hidden[0]: field "expected": is missing; add the value '),
@@ -141,18 +144,30 @@ def test_a_line_that_is_no_task_is_named(tmp_path: Path, text: str, fault: str) 
         jsonl.read(tmp_path / "bad.jsonl")
 
 
-def test_skip_keeps_the_good_rows_and_collects_the_faults(tmp_path: Path) -> None:
+def test_bad_rows_are_left_out_with_one_warning_unless_asked_to_stop(tmp_path: Path) -> None:
     path = tmp_path / "mixed.jsonl"
     rows = [PLAIN, {**PLAIN, "level": "x", "id": "b"}, PLAIN, {**PLAIN, "id": "c"}]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    errors: list[TaskError] = []
-    assert [task.id for task in jsonl.read(path, on_error="skip", errors=errors)] == ["a", "c"]
-    assert [(error.where[-1], error.field) for error in errors] == [("2", "level"), ("3", "id")]
-    with pytest.warns(UserWarning, match="2 rows skipped, first: .*:2"):
-        assert len(load(f"jsonl:{path}?on_error=skip")) == 2
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{no json\n")
+    with pytest.warns(UserWarning, match=r'3 rows left out, first: .*:2: field "level"') as caught:
+        assert [task.id for task in load(f"jsonl:{path}")] == ["a", "c"]
+    assert len(caught) == 1
+    with pytest.raises(TaskError, match=r':2: field "level": is "x"'):
+        load(f"jsonl:{path}?on_error=stop")
     path.write_text("".join(json.dumps(row) + "\n" for row in (rows[0], rows[3], rows[0])))
     with pytest.raises(TaskError, match=r":3.*'a' is there already; give every row its own id"):
         jsonl.read(path)
+
+
+def test_rows_that_are_all_bad_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(TaskError, match=r'bad.jsonl: all 2 rows are bad, the first: .*:1: field "id": is missing'):
+        load(f"jsonl:{tmp_path}/bad.jsonl")
+
+
+def test_an_unknown_language_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text(json.dumps({**PLAIN, "language": "pyton"}))
+    with pytest.raises(TaskError, match='field "language": is \'pyton\'; did you mean "python"'):
+        load(f"jsonl:{tmp_path}/bad.jsonl")
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
