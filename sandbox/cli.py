@@ -20,6 +20,7 @@ from rich.table import Table
 
 from sandbox import languages
 from sandbox.backend import SandboxUnavailable
+from sandbox.commands import serve
 from sandbox.container import IMAGE
 from sandbox.errors import BadInput, SandboxError
 from sandbox.grader import Grader
@@ -197,6 +198,9 @@ def _toolchains(wanted: list[str] | None) -> list[languages.Toolchain]:
             if wanted:
                 raise
     return list(found.values())
+
+
+serve.register(app, _faults)
 
 
 def _read(path: Path) -> bytes:

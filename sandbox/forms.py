@@ -204,6 +204,12 @@ def read_limits(record: Any) -> Limits:
     valid = [field.name for field in fields(Limits)]
     for unknown in (name for name in record if name not in valid):
         raise FormFault("limits", f"has no {unknown!r}", nearest(unknown, valid))
+    whole = {field.name for field in fields(Limits) if field.type == "int"}
+    for name, value in record.items():
+        if type(value) is not int and (type(value) is not float or name in whole):
+            raise FormFault(
+                "limits", f"{name} is {value!r}", f"give a {'whole ' if name in whole else ''}number above 0"
+            )
     try:
         return Limits(**record)
     except (TypeError, ValueError) as error:

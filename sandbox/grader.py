@@ -16,7 +16,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any
@@ -29,7 +29,7 @@ from sandbox.judge import bare
 from sandbox.languages import Toolchain
 from sandbox.run_once import RunRequest, RunResult, run_on
 from sandbox.spec import GradeRequest
-from sandbox.verdict import Outcome, Verdict
+from sandbox.verdict import Isolation, Outcome, Verdict
 
 
 class Grader:
@@ -47,6 +47,16 @@ class Grader:
         self._pool = _Pool(open_backend(backend, min_isolation), workers or os.cpu_count() or 1, retries)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
+    @property
+    def isolation(self) -> Isolation:
+        """What encloses the programs."""
+        return self._pool.backend.isolation
+
+    @property
+    def workers(self) -> int:
+        """How many programs run at once."""
+        return self._pool.workers
+
     def grade(self, requests: Sequence[GradeRequest]) -> list[Verdict]:
         """The verdicts of `requests`, in their order."""
         found = dict(self.stream(requests))
@@ -62,7 +72,7 @@ class Grader:
         finally:
             self._pool.drop(dropped)
 
-    async def agrade(self, requests: Iterable[GradeRequest]) -> AsyncIterator[tuple[int, Verdict]]:
+    async def agrade(self, requests: Iterable[GradeRequest]) -> AsyncGenerator[tuple[int, Verdict]]:
         """As `stream`, without blocking the event loop; cancelling the task drops what is left, as closing does."""
         async with aclosing(self._arrivals(requests)) as arrivals:
             async for index, verdict in arrivals:
@@ -121,7 +131,7 @@ class _Pool:
     """The workers. Knows nothing of the Grader, so that one that is forgotten is collected and closed."""
 
     def __init__(self, backend: Backend, workers: int, retries: int):
-        self._backend, self._workers, self._retries = backend, workers, retries
+        self.backend, self.workers, self._retries = backend, workers, retries
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._executors: list[Executor] = []
@@ -145,7 +155,7 @@ class _Pool:
                 raise RuntimeError("the grader is closed: make a new one")
             self._num_waiting += 1
             self._work.put((index, request, done, dropped))
-            if len(self._threads) < min(self._workers, self._num_waiting):
+            if len(self._threads) < min(self.workers, self._num_waiting):
                 thread = threading.Thread(target=self._run, name=f"grader-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -169,10 +179,10 @@ class _Pool:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
-        self._backend.close()
+        self.backend.close()
 
     def _run(self) -> None:
-        executor = Executor(self._backend, self._builds)
+        executor = Executor(self.backend, self._builds)
         with self._lock:
             self._executors.append(executor)
         try:
@@ -188,7 +198,7 @@ class _Pool:
             executor.close()
 
     def _answer(self, executor: Executor, request: _Request, is_dropped: bool) -> Verdict | RunResult:
-        isolation = self._backend.isolation
+        isolation = self.backend.isolation
         if isinstance(request, RunRequest):
             if is_dropped:
                 return RunResult(case=bare(Outcome.IE, "dropped before it began"))

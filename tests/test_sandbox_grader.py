@@ -392,7 +392,7 @@ def test_a_zygote_killed_in_the_middle_costs_no_verdict() -> None:
     with Grader(workers=1) as grader:
         slow = request_for("import time\ntime.sleep(0.6)\nprint(4)", StdioCase(stdin="", stdout="4"))
         grader.grade([slow])
-        timer = threading.Timer(0.3, lambda: [s._process.kill() for s in list(grader._pool._backend._slots)])  # type: ignore[attr-defined]
+        timer = threading.Timer(0.3, lambda: [s._process.kill() for s in list(grader._pool.backend._slots)])  # type: ignore[attr-defined]
         timer.start()
         (verdict,) = grader.grade([slow])
         timer.join()
