@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 MAX_DEPTH = 100  # of nested values
-MAX_NODES = 1_000_000  # values in one message: shared parts count each time
+MAX_NODES = 1 << 20  # values in one message: shared parts count each time
 MAX_DIGITS = 4300  # of an int written in decimal
 MAX_COLLISIONS = 1_000_000  # pairs of keys with equal hashes in one message: each may cost a comparison
 HEADER = struct.Struct("<I")
