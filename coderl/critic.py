@@ -1,7 +1,7 @@
-"""What return does the policy expect from here? A copy of the policy's trunk with a scalar head.
+"""What return does the policy expect from here? A scalar head on hidden states: on a trunk of its own, or on the policy's.
 
-The value of state t is read before token t is seen: at the position that predicts it. The head starts at zero, in float32,
-so the first advantages are the plain returns.
+The value of state t is read before token t is seen: at the position that predicts it. The head is in float32 and starts at
+zero, or very small, so the first advantages are the plain returns.
 """
 
 from __future__ import annotations
@@ -15,17 +15,30 @@ from torch import Tensor, nn
 from coderl.experience import MicroBatch
 
 
-class Critic(nn.Module):
-    """Values of the states of a completion. `trunk` maps (N, L) token ids to (N, L, H) hidden states."""
+class ValueHead(nn.Module):
+    """Values (N, T), float32, of hidden states (N, T, H)."""
 
-    def __init__(self, policy_model: Any, autocast: torch.dtype | None = None) -> None:
+    def __init__(self, policy_model: Any, init_std: float = 0.0) -> None:
         super().__init__()
-        causal = policy_model.get_base_model() if hasattr(policy_model, "get_base_model") else policy_model
-        self.trunk = copy.deepcopy(getattr(causal, causal.base_model_prefix))
-        self.head = nn.Linear(causal.config.get_text_config().hidden_size, 1, dtype=torch.float32)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        causal = _causal(policy_model)
+        self.linear = nn.Linear(causal.config.get_text_config().hidden_size, 1, dtype=torch.float32)
+        nn.init.normal_(self.linear.weight, std=init_std) if init_std else nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
         self.to(next(causal.parameters()).device)
+
+    def forward(self, states: Tensor) -> Tensor:
+        values: Tensor = self.linear(states.float()).squeeze(-1)
+        return values
+
+
+class Critic(nn.Module):
+    """Values of the states of a completion, by a copy of the policy's trunk with a head."""
+
+    def __init__(self, policy_model: Any, autocast: torch.dtype | None = None, init_std: float = 0.0) -> None:
+        super().__init__()
+        causal = _causal(policy_model)
+        self.trunk = copy.deepcopy(getattr(causal, causal.base_model_prefix))
+        self.head = ValueHead(policy_model, init_std)
         self._autocast = autocast
 
     def forward(self, batch: MicroBatch) -> Tensor:
@@ -39,6 +52,11 @@ class Critic(nn.Module):
                 position_ids=batch.position_ids,
                 use_cache=False,
             ).last_hidden_state
-        states = hidden[:, -num_tokens - 1 : -1] if batch.predict is None else hidden[:, batch.predict]
-        values: Tensor = self.head(states.float()).squeeze(-1)
+        values: Tensor = self.head(
+            hidden[:, -num_tokens - 1 : -1] if batch.predict is None else hidden[:, batch.predict]
+        )
         return values
+
+
+def _causal(policy_model: Any) -> Any:
+    return policy_model.get_base_model() if hasattr(policy_model, "get_base_model") else policy_model

@@ -19,7 +19,8 @@ class Example:
     """One completion to learn from; every tensor has one value per completion token, (T,).
 
     `valid` False leaves it out of the step altogether; an `idle` example counts in the step's totals, but its loss is known
-    to have no gradient, so no model looks at it. Examples with the same `unit` go through the model together, as neighbours
+    to have no gradient, so no model looks at it. Tokens where `loss_mask` is 0 carry no loss and do not
+    count. Examples with the same `unit` go through the model together, as neighbours
     in the order given: the sides of a pair. `target` and `margin` are what a preference says of the example.
     """
 
@@ -35,6 +36,13 @@ class Example:
     ref_logprobs: Tensor | None = None
     old_values: Tensor | None = None
     returns: Tensor | None = None
+    sampler_logprobs: Tensor | None = None
+    loss_mask: Tensor | None = None
+
+    @property
+    def num_counted(self) -> int:
+        """Completion tokens that carry loss."""
+        return len(self.completion_ids) if self.loss_mask is None else int(self.loss_mask.sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,7 @@ class MicroBatch:
     lengths: tuple[int, ...]  # completion tokens of each example
     completion_ids: Tensor  # (N, T)
     mask: Tensor  # (N, T) float, 1 on completion tokens (the stop token among them)
+    sequences: Tensor  # (N, T) which example a token belongs to, 0 on padding
     weights: Tensor  # (N, T) float, 0 where mask is 0
     last: Tensor  # (E,) the position of the last completion token of each of the E examples, in the flattened input_ids
     targets: Tensor  # (E,)
@@ -62,6 +71,7 @@ class MicroBatch:
     ref_logprobs: Tensor | None
     old_values: Tensor | None
     returns: Tensor | None
+    sampler_logprobs: Tensor | None
 
     def split(self, values: Tensor) -> list[Tensor]:
         """Per-token values (N, T) as one (T_i,) tensor per example, in order."""
@@ -88,7 +98,11 @@ def collate(
 
     A column is present if the first example has it; all must then have it.
     """
-    token_weights = [torch.full((len(e.completion_ids),), w) for e, w in zip(examples, weights, strict=True)]
+    token_weights = [
+        torch.full((len(e.completion_ids),), w) if e.loss_mask is None else w * e.loss_mask
+        for e, w in zip(examples, weights, strict=True)
+    ]
+    numbers = [torch.full((len(e.completion_ids),), i) for i, e in enumerate(examples)]
     completions = [torch.tensor(e.completion_ids) for e in examples]
     ones = [torch.ones(len(e.completion_ids)) for e in examples]
 
@@ -111,6 +125,7 @@ def collate(
         lengths=tuple(len(e.completion_ids) for e in examples),
         completion_ids=join(completions, pad_id),
         mask=join(ones),
+        sequences=join(numbers),
         weights=join(token_weights),
         last=_last_positions(examples, input_ids.shape[1], inputs[3]).to(device),
         targets=torch.tensor([e.target for e in examples], device=device),
@@ -120,6 +135,7 @@ def collate(
         ref_logprobs=column("ref_logprobs"),
         old_values=column("old_values"),
         returns=column("returns"),
+        sampler_logprobs=column("sampler_logprobs"),
     )
 
 

@@ -7,6 +7,7 @@ counts; nothing here infers a mask from a pad id. No models, files or clocks.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -41,17 +42,26 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
-def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True, eps: float = 1e-8) -> Tensor:
+def whiten(
+    values: Tensor,
+    mask: Tensor,
+    *,
+    shift_mean: bool = True,
+    eps: float = 1e-8,
+    total: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """(values - mean) / std over the masked positions, 0 elsewhere; with `shift_mean` False the mean is added back.
 
     Variance is the unbiased one. With fewer than two masked positions, or no variance, the values come back centred
-    (or as they were) but never blown up.
+    (or as they were) but never blown up. `total` adds up a sum over all processes, where each holds a part of the batch.
     """
-    count = mask.sum()
-    mean = masked_mean(values, mask)
+    sums = torch.stack([(values * mask).sum(), mask.sum()]).double()
+    summed, count = (total(sums) if total else sums).unbind()
+    mean = (summed / count.clamp(min=1)).to(values.dtype)
     centred = (values - mean) * mask
-    variance = (centred**2).sum() / (count - 1).clamp(min=1)
-    scaled = centred / (variance + eps).sqrt() if bool(variance > eps) else centred
+    squares = (centred**2).sum().double()
+    variance = ((total(squares) if total else squares) / (count - 1).clamp(min=1)).to(values.dtype)
+    scaled: Tensor = centred / (variance + eps).sqrt() if bool(variance > eps) else centred
     return scaled if shift_mean else (scaled + mean) * mask
 
 
@@ -65,29 +75,60 @@ def kl_estimates(logprobs: Tensor, ref_logprobs: Tensor) -> tuple[Tensor, Tensor
     return log_ratio, log_ratio**2 / 2, torch.exp(-log_ratio) - 1 + log_ratio
 
 
+def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, estimator: str) -> Tensor:
+    """The KL to the reference per token, to be minimised; (N, T).
+
+    For tokens sampled by the policy the mean gradient of k2 is that of KL(policy || reference). That of k3 is the gradient
+    of the KL the other way round, and that of k1 is 0. "k3+" has the value of k3 (unbiased, >= 0, calm) and the gradient
+    of k2. Raises ValueError for another name.
+    """
+    k1, k2, k3 = kl_estimates(logprobs, ref_logprobs)
+    named = {"k1": k1, "k2": k2, "k3": k3, "k3+": k2 + (k3 - k2).detach()}
+    if estimator not in named:
+        raise ValueError(f"kl_estimator {estimator!r}: use one of {', '.join(named)}")
+    return named[estimator]
+
+
+def sequence_sums(values: Tensor, mask: Tensor, sequences: Tensor) -> Tensor:
+    """(S,) sums of values (N, T) over the tokens of each sequence; sequences (N, T) numbers them from 0."""
+    start = values.new_zeros(int(sequences.max()) + 1)
+    return start.index_add(0, sequences.flatten(), (values * mask).flatten())
+
+
+def log_ratios(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor, sequences: Tensor, *, level: str) -> Tensor:
+    """log(p_new / p_old) as each token sees it, clamped to +-20; all (N, T).
+
+    level "token": of the token. "sequence": of the whole completion, the sum (Ahmadian et al. 2024). "geometric": the sum over
+    the length (GSPO, arXiv:2507.18071, eq. 7). Raises ValueError for another level.
+    """
+    ratios = logprobs - old_logprobs
+    if level == "token":
+        return ratios.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    if level not in ("sequence", "geometric"):
+        raise ValueError(f"ratio {level!r}: use token, sequence or geometric")
+    sums = sequence_sums(ratios, mask, sequences)
+    if level == "geometric":
+        sums = sums / sequence_sums(torch.ones_like(ratios), mask, sequences).clamp(min=1)
+    return sums.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)[sequences]
+
+
 class Surrogate(NamedTuple):
     """Per-token policy loss and what to watch while it falls."""
 
     loss: Tensor  # (N, T)
     ratio: Tensor  # (N, T) p_new / p_old
-    clipped: Tensor  # (N, T) bool: the clip decided, so the gradient is 0
+    clipped: Tensor  # (N, T) bool: the clip decided
 
 
 def clipped_surrogate(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    *,
-    clip_low: float,
-    clip_high: float,
-    dual_clip: float | None = None,
+    log_ratio: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float, dual_clip: float | None = None
 ) -> Surrogate:
     """-min(r A, clip(r, 1-low, 1+high) A) per token (Schulman et al. 2017, eq. 7), all inputs (N, T).
 
     With `dual_clip` c the loss of a token with A < 0 is at most -c A (Ye et al. 2020, eq. 5): a ratio that exploded
     on a bad token cannot drive the update alone.
     """
-    ratio = torch.exp((logprobs - old_logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+    ratio = torch.exp(log_ratio)
     unclipped = -ratio * advantages
     limited = -ratio.clamp(1 - clip_low, 1 + clip_high) * advantages
     loss = torch.maximum(unclipped, limited)
@@ -98,6 +139,45 @@ def clipped_surrogate(
         loss = torch.where(dual, ceiling, loss)
         clipped = clipped | dual
     return Surrogate(loss, ratio, clipped)
+
+
+def weight_clipped_surrogate(
+    logprobs: Tensor, log_ratio: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
+) -> Surrogate:
+    """-sg(clip(r, 1-low, 1+high)) A log p per token (CISPO, arXiv:2506.13585, eq. 4 and 5), all inputs (N, T).
+
+    No gradient goes through the ratio, so a clipped token still learns, with a bounded weight.
+    """
+    ratio = torch.exp(log_ratio.detach())
+    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
+    return Surrogate(-bounded * advantages * logprobs, ratio, bounded != ratio)
+
+
+def importance_weights(trainer_logprobs: Tensor, sampler_logprobs: Tensor, *, correction: str, cap: float) -> Tensor:
+    """What a token counts because another program than the trainer sampled it: w = p_trainer / p_sampler; (N, T), no gradient.
+
+    "truncate": min(w, cap) (truncated importance sampling). "mask": w inside [1/cap, cap], else 0. "none": 1.
+    Raises ValueError for another name.
+    """
+    difference = (trainer_logprobs - sampler_logprobs).detach()
+    weights = torch.exp(difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+    if correction == "none":
+        return torch.ones_like(weights)
+    if correction == "truncate":
+        return weights.clamp(max=cap)
+    if correction == "mask":
+        return weights * ((weights >= 1 / cap) & (weights <= cap))
+    raise ValueError(f"importance {correction!r}: use none, truncate or mask")
+
+
+def overlong_penalty(length: int, limit: int, share: float) -> float:
+    """0 to 1: how far a completion of `length` tokens is into the last `share` of `limit` (DAPO, eq. 13, negated).
+
+    >>> [overlong_penalty(n, 100, 0.2) for n in (80, 90, 100)]
+    [0.0, 0.5, 1.0]
+    """
+    buffer = share * limit
+    return min(max((length - (limit - buffer)) / buffer, 0.0), 1.0) if buffer else 0.0
 
 
 def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> tuple[Tensor, Tensor]:
@@ -147,12 +227,19 @@ def group_advantages(rewards: Tensor, groups: Tensor, *, scale: str, eps: float 
     return advantages
 
 
+def leave_one_out_advantages(rewards: Tensor, groups: Tensor) -> Tensor:
+    """Reward minus the mean reward of the others of its group (Ahmadian et al. 2024, eq. 10); NaN-aware."""
+    advantages = group_advantages(rewards, groups, scale="none")
+    sizes = torch.stack([((groups == group) & ~rewards.isnan()).sum() for group in groups])
+    return advantages * sizes / (sizes - 1).clamp(min=1)
+
+
 def token_weights(
     lengths: Tensor, valid: Tensor, *, normalize: str, max_tokens: int, total_tokens: float, total_sequences: float
 ) -> Tensor:
     """The weight (N,) of each token of each sequence, over one whole optimizer step.
 
-    lengths (N,) completion tokens, valid (N,) bool: sequences that count at all; the totals are those of the valid
+    lengths (N,) completion tokens that count, valid (N,) bool: sequences that count at all; the totals are those of the valid
     sequences of the whole step, all ranks and micro-batches together. "token": 1 / total_tokens; "sequence":
     1 / (total_sequences * length); "constant": 1 / (total_sequences * max_tokens) (Dr. GRPO, arXiv:2503.20783). The first
     two make the weights of all tokens of the step sum to 1.

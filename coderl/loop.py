@@ -158,7 +158,7 @@ class Trainer:
         return {"loss": loss_sum} | norms | {k: v / num_tokens for k, v in sums.items()} | peaks
 
     def _weights(self, examples: list[Example]) -> list[float]:
-        lengths = torch.tensor([len(e.completion_ids) for e in examples])
+        lengths = torch.tensor([e.num_counted for e in examples])
         valid = torch.tensor([e.valid for e in examples])
         totals = torch.stack([(lengths * valid).sum(), valid.sum()]).double().to(self._accelerator.device)
         total_tokens, total_sequences = self._accelerator.reduce(totals, reduction="sum").tolist()

@@ -42,16 +42,25 @@ class Policy:
 
     def logits(self, batch: MicroBatch) -> Tensor:
         """Logits that predict the completion tokens, (N, T, V): those of position t-1 predict token t."""
+        logits = self._run(batch).logits
+        if batch.predict is None:
+            return logits[:, -batch.completion_ids.shape[1] - 1 : -1]
+        return logits if self._keeps_logits else logits[:, batch.predict]
+
+    def logits_and_states(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        """The logits, and the hidden states (N, T, H) of the last layer that they are made from."""
+        output = self._run(batch, keep=False, output_hidden_states=True)
+        at = slice(-batch.completion_ids.shape[1] - 1, -1) if batch.predict is None else batch.predict
+        return output.logits[:, at], output.hidden_states[-1][:, at]
+
+    def _run(self, batch: MicroBatch, *, keep: bool = True, **options: Any) -> Any:
         num_tokens = batch.completion_ids.shape[1]
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
         inputs["attention_mask"] = batch.attention_mask
-        if self._keeps_logits:
+        if keep and self._keeps_logits:
             inputs["logits_to_keep"] = num_tokens + 1 if batch.predict is None else batch.predict
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            logits: Tensor = self.engine(**inputs).logits
-        if batch.predict is None:
-            return logits[:, -num_tokens - 1 : -1]
-        return logits if self._keeps_logits else logits[:, batch.predict]
+            return self.engine(**inputs, **options)
 
     def logprobs(self, batch: MicroBatch, temperature: float) -> Tensor:
         """Log-probabilities of the completion tokens at the sampling temperature, (N, T), float32."""

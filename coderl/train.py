@@ -21,6 +21,7 @@ from accelerate.utils import set_seed
 from coderl import checkpoint
 from coderl.checkpoint import Position
 from coderl.config import RunConfig
+from coderl.config.run import ONLINE
 from coderl.evaluate.passrate import Evaluation, evaluate, gather
 from coderl.loop import Trainer
 from coderl.methods.base import Method
@@ -44,7 +45,13 @@ from sandbox import Grader
 from tasks.registry import load as load_tasks
 from tasks.task import Task
 
-METHODS: dict[str, Callable[..., Method]] = {"sft": Sft, "grpo": Grpo, "ppo": Ppo, "dpo": Dpo, "rejection": Rejection}
+METHODS: dict[str, Callable[..., Method]] = {
+    "sft": Sft,
+    **dict.fromkeys(ONLINE, Grpo),
+    "ppo": Ppo,
+    "dpo": Dpo,
+    "rejection": Rejection,
+}
 WITHOUT_TRAINING: dict[str, Callable[[Workbench, str], dict[str, float]]] = {"sample": sample, "pairs": pairs}
 
 

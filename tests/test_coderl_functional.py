@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from coderl import functional as F  # noqa: E402
-from coderl.algorithms.grpo import grpo_loss  # noqa: E402
-from coderl.algorithms.ppo import advantages_and_returns, token_rewards  # noqa: E402
+from coderl.algorithms.grpo import grpo_loss, reward_to_go, sample_advantages  # noqa: E402
+from coderl.algorithms.ppo import RunningMoments, advantages_and_returns, token_rewards  # noqa: E402
 
 NAN = math.nan
 
@@ -81,7 +81,7 @@ def test_k1_and_k3_are_unbiased_for_samples_of_the_policy():
 def test_surrogate_clips_gains_but_not_losses():
     # ratio 2 (old = 0, new = ln 2), clip 0.2 / 0.3.  A = +1: -min(2, 1.3) = -1.3, clipped. A = -1: -min(-2, -1.3) = 2.
     lp, old = tensor([math.log(2), math.log(2)]), tensor([0, 0])
-    out = F.clipped_surrogate(lp, old, tensor([1, -1]), clip_low=0.2, clip_high=0.3)
+    out = F.clipped_surrogate(lp - old, tensor([1, -1]), clip_low=0.2, clip_high=0.3)
     torch.testing.assert_close(out.loss, tensor([-1.3, 2.0]))
     assert out.clipped.tolist() == [[True, False]]
 
@@ -89,7 +89,7 @@ def test_surrogate_clips_gains_but_not_losses():
 def test_dual_clip_bounds_the_loss_of_a_bad_token_with_a_huge_ratio():
     # ratio 10, A = -1: plain loss 10, dual clip 3 -> 3; A = +1 is untouched by it: -1.2
     lp, old = tensor([math.log(10), math.log(10)]), tensor([0, 0])
-    out = F.clipped_surrogate(lp, old, tensor([-1, 1]), clip_low=0.2, clip_high=0.2, dual_clip=3.0)
+    out = F.clipped_surrogate(lp - old, tensor([-1, 1]), clip_low=0.2, clip_high=0.2, dual_clip=3.0)
     torch.testing.assert_close(out.loss, tensor([3.0, -1.2]))
 
 
@@ -230,3 +230,132 @@ def test_learning_rate_schedules_by_hand():
     assert [F.learning_rate_factor("linear", s, 6, 2) for s in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     assert F.learning_rate_factor("cosine", 0, 4, 0) == 1.0
     assert F.learning_rate_factor("cosine", 2, 4, 0) == pytest.approx(0.5)
+
+
+def mean_gradient(estimator):
+    """Exact mean, over tokens sampled from the policy, of the gradient of an estimator with respect to the logits."""
+    logits, q = torch.tensor([0.8, -0.2, -1.0]), torch.tensor([0.3, 0.3, 0.4]).log()
+    total = torch.zeros(3)
+    for token, p in enumerate(torch.softmax(logits, 0)):
+        own = logits.clone().requires_grad_()
+        F.kl_penalty(torch.log_softmax(own, 0)[token], q[token], estimator).backward()
+        total += p * own.grad
+    return total
+
+
+def test_gradients_of_the_kl_estimators():
+    """Correctness, point 18: k2 and k3+ give the gradient of KL(p||q), k3 that of KL(q||p), k1 none."""
+    q = torch.tensor([0.3, 0.3, 0.4])
+    logits = torch.tensor([0.8, -0.2, -1.0], requires_grad=True)
+    p = torch.softmax(logits, 0)
+    reverse = torch.autograd.grad((p * (p / q).log()).sum(), logits, retain_graph=True)[0]
+    forward = torch.autograd.grad((q * (q / p).log()).sum(), logits)[0]
+    torch.testing.assert_close(mean_gradient("k1"), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(mean_gradient("k2"), reverse, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(mean_gradient("k3+"), reverse, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(mean_gradient("k3"), forward, atol=1e-6, rtol=1e-5)
+    assert float((forward - reverse).abs().max()) > 0.01
+    torch.testing.assert_close(
+        F.kl_penalty(tensor([0.7]), tensor([0.1]), "k3+"), F.kl_penalty(tensor([0.7]), tensor([0.1]), "k3")
+    )
+
+
+def test_ratios_of_tokens_of_sequences_and_their_geometric_mean_by_hand():
+    # row 0: log-ratios 0.1, 0.3 and padding; row 1: -0.2 alone
+    new, old = tensor([0.1, 0.3, 9.0], [-0.2, 9.0, 9.0]), torch.zeros(2, 3)
+    mask, rows = tensor([1, 1, 0], [1, 0, 0]), torch.tensor([[0, 0, 0], [1, 1, 1]])
+    found = {level: F.log_ratios(new, old, mask, rows, level=level) for level in ("token", "sequence", "geometric")}
+    torch.testing.assert_close(found["token"][0, :2], torch.tensor([0.1, 0.3]))
+    torch.testing.assert_close(found["sequence"], tensor([0.4, 0.4, 0.4], [-0.2, -0.2, -0.2]))
+    torch.testing.assert_close(found["geometric"], tensor([0.2, 0.2, 0.2], [-0.2, -0.2, -0.2]))
+    packed = torch.cat([new[0, :2], new[1, :1]]).unsqueeze(0)  # the same tokens in one row
+    numbers = torch.tensor([[0, 0, 1]])
+    alike = F.log_ratios(packed, torch.zeros(1, 3), torch.ones(1, 3), numbers, level="geometric")
+    torch.testing.assert_close(alike, tensor([0.2, 0.2, -0.2]))
+
+
+def test_a_ratio_is_clamped_so_that_nothing_overflows():
+    """Correctness, point 16: the log-ratio is clamped to +-20."""
+    for level in ("token", "sequence"):
+        ratios = F.log_ratios(tensor([500.0]), tensor([0.0]), tensor([1]), torch.tensor([[0]]), level=level)
+        assert ratios.item() == 20.0
+
+
+def test_cispo_bounds_the_weight_and_keeps_the_gradient_of_clipped_tokens():
+    # ratios 2 and 1, bound 1.5: gradients -1.5 A and -1 A; the clipped surrogate would give the first token none
+    lp = tensor([math.log(2), 0.0]).requires_grad_()
+    out = grpo_loss(
+        lp, tensor([0, 0]), None, tensor([1, 1]), clip_low=1.0, clip_high=0.5, kl_coef=0.0, surrogate="cispo"
+    )
+    out.loss.sum().backward()
+    torch.testing.assert_close(lp.grad, tensor([-1.5, -1.0]))
+    assert out.clipped.tolist() == [[True, False]]
+
+
+def test_importance_weights_by_hand():
+    """Correctness, point 10. trainer / sampler = 4, 1.5, 0.2; cap 2."""
+    trainer, sampler = tensor([math.log(4), math.log(1.5), math.log(0.2)]), tensor([0, 0, 0])
+    weigh = lambda correction: F.importance_weights(trainer, sampler, correction=correction, cap=2.0)
+    torch.testing.assert_close(weigh("truncate"), tensor([2.0, 1.5, 0.2]))
+    torch.testing.assert_close(weigh("mask"), tensor([0.0, 1.5, 0.0]))
+    assert weigh("none").tolist() == [[1, 1, 1]]
+
+
+def test_the_importance_weights_do_not_touch_the_kl_term():
+    lp, zero = tensor([1.0]), tensor([0.0])
+    out = grpo_loss(
+        lp, lp, zero, tensor([1.0]), clip_low=0.2, clip_high=0.2, kl_coef=1.0, weights=tensor([0.0]), kl_estimator="k2"
+    )
+    assert out.loss.item() == pytest.approx(0.5)
+
+
+def test_the_soft_overlong_penalty_is_that_of_dapo():
+    """Correctness, point 26. Eq. 13 with L_max 100, L_cache 20: 0 up to 80, then (80 - length) / 20, -1 beyond 100."""
+    assert [F.overlong_penalty(n, 100, 0.2) for n in (1, 80, 85, 100, 130)] == [0.0, 0.0, 0.25, 1.0, 1.0]
+    assert F.overlong_penalty(100, 100, 0.0) == 0.0
+
+
+def test_baselines_by_hand():
+    rewards, groups = torch.tensor([1.0, 0.0, 0.0, NAN]), torch.tensor([0, 0, 0, 0])
+    pick = lambda baseline, **more: sample_advantages(rewards, groups, baseline=baseline, scale="none", **more).tolist()
+    assert pick("leave_one_out") == pytest.approx([1.0, -0.5, -0.5, 0.0])
+    assert pick("none") == [1.0, 0.0, 0.0, 0.0]
+    assert pick("greedy", greedy=torch.tensor([0.25, 0.25, NAN, 0.25])) == [0.75, -0.25, 0.0, 0.0]
+    with pytest.raises(ValueError, match="baseline"):
+        pick("greedy")
+
+
+def test_a_token_pays_for_its_own_kl_and_for_what_follows_it():
+    # penalties 1, 2, 3 and padding: 6, 5, 3, 0
+    assert reward_to_go(tensor([1, 2, 3, 9]), tensor([1, 1, 1, 0])).tolist() == [[6, 5, 3, 0]]
+
+
+def test_whitening_over_two_processes_is_that_of_the_whole_batch():
+    """Correctness, point 14: the statistics are those of the global batch."""
+    values, mask = torch.randn(4, 5), (torch.rand(4, 5) > 0.3).float()
+    whole = F.whiten(values, mask)
+    halves = [(values[:2], mask[:2]), (values[2:], mask[2:])]
+    centre = lambda v, m: ((v - F.masked_mean(values, mask)) * m) ** 2
+    sums = [
+        sum(torch.stack([(v * m).sum(), m.sum()]).double() for v, m in halves),
+        sum(centre(v, m).sum().double() for v, m in halves),
+    ]
+    for (v, m), expected in zip(halves, (whole[:2], whole[2:]), strict=True):
+        queue = iter(sums)
+        torch.testing.assert_close(F.whiten(v, m, total=lambda part, queue=queue: next(queue)), expected)
+
+
+def test_reward_whitening_keeps_the_mean():
+    """Correctness, point 15."""
+    values, mask = tensor([1, 2, 3]), tensor([1, 1, 1])
+    assert F.whiten(values * 4, mask, shift_mean=False).mean().item() == pytest.approx(8.0)
+
+
+def test_running_moments_are_those_of_all_scores_so_far():
+    """Correctness, point 15: running scaling, in any split."""
+    scores = torch.randn(50) * 3 + 1
+    once = RunningMoments().with_(scores)
+    split = RunningMoments().with_(scores[:7]).with_(scores[7:])
+    assert once.deviation == pytest.approx(float(scores.std()), rel=1e-5)
+    assert split == pytest.approx(once)
+    assert RunningMoments().deviation == RunningMoments().with_(torch.ones(5)).deviation == 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ torch = pytest.importorskip("torch")
 accelerate = pytest.importorskip("accelerate")
 
 from coderl.config import NewModelConfig, PolicyConfig, parse  # noqa: E402
-from coderl.errors import TrainingStopped  # noqa: E402
+from coderl.errors import ConfigError, TrainingStopped  # noqa: E402
 from coderl.loop import Trainer  # noqa: E402
 from coderl.methods.grpo import Grpo  # noqa: E402
 from coderl.methods.ppo import Ppo  # noqa: E402
@@ -87,6 +88,159 @@ def test_groups_without_signal_are_idle_and_counted():
     assert experience.metrics["rollout/groups_without_signal"] == 1.0
 
 
+PRESETS = ["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "remax"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_relative_of_grpo_makes_a_step_from_ratio_one(name):
+    """Correctness, points 8 and 24: the ratio of the first minibatch is exactly 1, and the gradient is not 0."""
+    changes = {"prompts_per_step": 3, "samples_per_prompt": 4, "kl_coef": 0.01}
+    b = bench(["AC", "WA", "WA"], **{name: changes})
+    trainer = Trainer(b, Grpo(b, getattr(b.config, name), f"0_{name}"), f"0_{name}")
+    [(experience, metrics)] = list(trainer.run(1))
+    assert metrics["policy/ratio_max"] == 1.0
+    assert metrics["grad_norm/policy"] > 0
+    assert metrics["policy/ref_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["sampler/effective_sample_size"] == pytest.approx(1.0, abs=1e-3)
+    assert metrics["sampler/ratio"] == pytest.approx(1.0, abs=1e-3)
+    assert any(r.advantage for r in experience.rollouts)
+
+
+def test_rloo_measures_each_sample_against_the_others():
+    method = Grpo(b := bench(["AC", "WA", "WA", "WA"], rloo={"prompts_per_step": 1}), b.config.rloo, "0_rloo")
+    first = [r.advantage for r in method.collect(0).rollouts[:4]]
+    assert first == pytest.approx([1 - 1 / 7, -2 / 7, -2 / 7, -2 / 7])  # eight samples, two of them right
+
+
+def test_remax_measures_against_the_greedy_completion():
+    b = bench(["AC", "WA"], remax={"prompts_per_step": 2, "samples_per_prompt": 2})
+    method = Grpo(b, b.config.remax, "0_remax")
+    method.greedy_rewards = lambda rollouts, step: torch.tensor([1.0, 1.0, 0.0, 0.0])
+    rollouts = method.collect(0).rollouts
+    assert [r.advantage for r in rollouts] == [0.0, -1.0, 1.0, 0.0]
+    del method.greedy_rewards
+    b.grader = ScriptedGrader(["AC", "WA"])  # of the two greedy programs
+    assert method.greedy_rewards(rollouts, 0).tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_reinforce_pp_whitens_over_all_tokens_of_the_batch():
+    b = bench(["AC", "WA", "IE"], reinforce_pp={"prompts_per_step": 3, "samples_per_prompt": 2, "kl_coef": 0.0})
+    examples = Grpo(b, b.config.reinforce_pp, "0_reinforce_pp").collect(0).examples
+    tokens = torch.cat([e.advantages for e in examples if e.valid])
+    assert tokens.mean().item() == pytest.approx(0.0, abs=1e-5)
+    assert tokens.std().item() == pytest.approx(1.0, abs=1e-3)
+    assert sorted({round(float(t), 4) for t in tokens})[0] < 0
+
+
+class ByTask(ScriptedGrader):
+    """Tasks in `solved` pass always, others pass every second sample."""
+
+    def __init__(self, solved):
+        self._solved = solved
+
+    def grade(self, requests):
+        self.asked = [r.cases for r in requests]
+        return [self._verdict("AC" if r.cases in self._solved or i % 2 else "WA") for i, r in enumerate(requests)]
+
+
+def test_dapo_samples_until_every_group_has_a_signal():
+    """Correctness, point 25: rounds are capped, dropped groups counted, the draws kept, metrics those before the filter."""
+    settings = {"prompts_per_step": 3, "samples_per_prompt": 4, "overlong_share": 0, "curriculum": {"max_rounds": 9}}
+    b = bench([], dapo=settings)
+    b.grader = ByTask([t.request("").cases for t in b.train_tasks[:3]])  # three of five tasks say nothing
+    method = Grpo(b, b.config.dapo, "0_dapo")
+    experience = method.collect(0)
+    assert len(experience.examples) == 12
+    assert all(e.valid and e.advantages.any() for e in experience.examples)
+    assert experience.metrics["curriculum/dropped_groups"] == len(experience.rollouts) // 4 - 3 > 0
+    assert len({r.seed for r in experience.rollouts}) == len(experience.rollouts)
+    assert experience.metrics["rollout/pass_rate"] > 0.5  # what was dropped counts here
+    resumed = Grpo(b, b.config.dapo, "0_dapo")
+    resumed.load_state(method.state())
+    assert [r.task_id for r in resumed.collect(1).rollouts] == [r.task_id for r in method.collect(1).rollouts]
+
+
+def test_a_masked_truncated_sample_stays_in_the_baseline_but_carries_no_gradient():
+    """Correctness, points 4 and 26. A new policy rarely stops within 12 tokens, so nearly all are truncated."""
+    settings = {"prompts_per_step": 3, "samples_per_prompt": 4, "truncation": "mask"}
+    method = Grpo(b := bench(["AC", "WA"], grpo=settings), b.config.grpo, "0_grpo")
+    experience = method.collect(0)
+    truncated = [r.truncated for r in experience.rollouts]
+    assert any(truncated)
+    assert [e.valid for e in experience.examples] == [not t for t in truncated]
+    assert all(r.advantage != 0 for r in experience.rollouts)
+
+
+def test_the_overlong_penalty_is_a_part_of_the_reward():
+    settings = {"prompts_per_step": 3, "samples_per_prompt": 4, "overlong_share": 0.5, "overlong_penalty": 2.0}
+    method = Grpo(b := bench(["AC"], grpo=settings), b.config.grpo, "0_grpo")
+    for rollout in method.collect(0).rollouts:
+        excess = max(0, len(rollout.completion_ids) - 6) / 6  # 12 tokens at most, the last 6 cost
+        assert rollout.reward == pytest.approx(1.0 - 2.0 * excess)
+        assert rollout.reward_parts.get("overlong", 0.0) == pytest.approx(-2.0 * excess)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grpo": {"kl_estimator": "k1"}}, "gradient of mean zero"),
+        ({"grpo": {"kl_in": "reward"}}, "in the reward is biased"),
+        ({"grpo": {"truncation": "mask", "overlong_share": 0.2}}, "twice"),
+        ({"grpo": {"truncation": "mask"}, "reward": {"truncated_penalty": 0.1}}, "twice"),
+        ({"rloo": {"scale": "std"}}, "goes with baseline group"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        bench(["AC"], **changes)
+
+
+def test_a_sampler_with_other_probabilities_is_seen_and_corrected():
+    settings = {"prompts_per_step": 3, "samples_per_prompt": 4, "importance": "truncate", "importance_cap": 1.5}
+    b = bench(["AC", "WA"], grpo=settings)
+    method = Grpo(b, b.config.grpo, "0_grpo")
+    collect = method.collect
+
+    def elsewhere(step):
+        """As if the sampler had found every second token twice less likely than the trainer does."""
+        experience = collect(step)
+        shifted = [
+            replace(e, sampler_logprobs=e.sampler_logprobs - 0.6931472 * (torch.arange(len(e.completion_ids)) % 2))
+            for e in experience.examples
+        ]
+        return replace(experience, examples=shifted)
+
+    method.collect = elsewhere
+    [(experience, metrics)] = list(Trainer(b, method, "0_grpo").run(1))
+    lengths = [len(e.completion_ids) for e in experience.examples if not e.idle]
+    odd, count = sum(n // 2 for n in lengths), sum(lengths)
+    assert metrics["sampler/ratio"] == pytest.approx(1 + odd / count, rel=1e-3)
+    assert metrics["sampler/ratio_max"] == pytest.approx(2.0, rel=1e-3)
+    mean, square = (count + 0.5 * odd) / count, (count + 1.25 * odd) / count  # weights 1 and 1.5
+    assert metrics["sampler/effective_sample_size"] == pytest.approx(mean**2 / square, rel=1e-3)
+
+
+def test_an_entropy_bonus_raises_the_entropy():
+    found = {}
+    for coef in (0.0, 0.5):
+        settings = {"prompts_per_step": 3, "samples_per_prompt": 4, "entropy_coef": coef}
+        b = bench(["AC"], grpo={**settings, "optimizer": {"learning_rate": 1e-2}})
+        torch.nn.init.normal_(b.policy.model.get_input_embeddings().weight, std=0.2)  # not uniform to begin with
+        *_, (_, found[coef]) = Trainer(b, Grpo(b, b.config.grpo, "0_grpo"), "0_grpo").run(4)
+    assert found[0.5]["rollout/entropy"] > found[0.0]["rollout/entropy"] + 0.01
+
+
+def test_epochs_stop_at_the_target_kl():
+    settings = {"prompts_per_step": 3, "samples_per_prompt": 4, "epochs": 6, "optimizer": {"learning_rate": 5e-3}}
+    steps = {}
+    for target in (None, 1e-4):
+        b = bench(["AC", "WA"], grpo={**settings, "target_kl": target})
+        trainer = Trainer(b, Grpo(b, b.config.grpo, "0_grpo"), "0_grpo")
+        list(trainer.run(1))
+        steps[target] = int(next(iter(trainer._optimizer.state_dict()["state"].values()))["step"])
+    assert steps[None] == 6 and 1 <= steps[1e-4] < 6
+
+
 def test_when_every_group_is_flat_the_gate_gives_up_and_nothing_is_learned():
     grpo = {"prompts_per_step": 3, "samples_per_prompt": 4, "curriculum": {"gate": "replace", "max_rounds": 2}}
     b = bench(["AC"], grpo=grpo)
@@ -154,7 +308,7 @@ def test_ppo_moves_the_critic_only_while_it_warms_up():
 def test_the_value_of_a_state_does_not_see_the_token_that_follows():
     b = bench(["AC"])
     critic = Ppo(b, b.config.ppo, "0_ppo")._critic
-    torch.nn.init.normal_(critic.head.weight)
+    torch.nn.init.normal_(critic.head.linear.weight)
     from coderl.experience import Example, collate
 
     def values(completion):
@@ -175,3 +329,67 @@ def test_adaptive_kl_is_part_of_the_state():
     other = Ppo(b, b.config.ppo, "0_ppo")
     other.load_state(method.state())
     assert other.after_step({"policy/ref_kl_sequence": 5.0}) == {"policy/kl_coef": method.state()["kl_coef"]}
+
+
+@pytest.mark.parametrize("critic", ["separate", "shared"])
+def test_no_gradient_reaches_the_policy_while_the_critic_warms_up(critic):
+    """Correctness, point 17."""
+    settings = {"prompts_per_step": 3, "samples_per_prompt": 2, "critic_warmup_steps": 1, "critic": critic}
+    b = bench(["AC", "WA"], ppo={**settings, "value_init_std": 0.01})
+    before = b.policy.weights()
+    steps = Trainer(b, Ppo(b, b.config.ppo, "0_ppo"), "0_ppo").run(2)
+    _, metrics = next(steps)
+    assert metrics["grad_norm/critic"] > 0 and metrics["grad_norm/policy"] == 0
+    assert all(torch.equal(before[k], v) for k, v in b.policy.weights().items())
+    _, metrics = next(steps)
+    assert metrics["grad_norm/policy"] > 0
+    assert metrics["policy/ratio_max"] == 1.0
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_shared_critic_reads_the_states_that_a_copy_of_the_trunk_would_have(packing):
+    from coderl.experience import Example, collate
+
+    b = bench(["AC"], ppo={"critic": "shared", "value_init_std": 0.1})
+    b.policy.packed = packing
+    shared = Ppo(b, b.config.ppo, "0_ppo")
+    separate = Ppo(b, b.config.ppo.model_copy(update={"critic": "separate"}), "0_ppo")
+    separate._critic.head.load_state_dict(shared._critic.state_dict())
+    examples = [
+        Example(prompt_ids=(60, 61), completion_ids=(5, 6, 7)),
+        Example(prompt_ids=(62,), completion_ids=(8, 9)),
+    ]
+    batch = collate(examples, [1.0, 1.0], b.policy.pad_id, torch.device("cpu"), packed=packing)
+    for one, other in zip(batch.split(shared._values(batch)), batch.split(separate._values(batch)), strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.abs().max() > 0
+
+
+def test_running_reward_scale_is_part_of_the_state():
+    """Correctness, point 15."""
+    b = bench(["AC", "WA"], ppo={"prompts_per_step": 3, "samples_per_prompt": 2, "scale_rewards": True})
+    method = Ppo(b, b.config.ppo, "0_ppo")
+    experience = method.collect(0)
+    deviation = torch.tensor([1.0, 0.0] * 3).std().item()
+    assert experience.metrics["rollout/reward_scale"] == pytest.approx(deviation)
+    last = [float(e.returns[-1]) for e in experience.examples]
+    assert last == pytest.approx([1 / deviation, 0.0] * 3, abs=1e-4)
+    other = Ppo(b, b.config.ppo, "0_ppo")
+    other.load_state(method.state())
+    assert other.collect(1).metrics["rollout/reward_scale"] == method.collect(1).metrics["rollout/reward_scale"]
+
+
+@pytest.mark.parametrize(
+    ("truncation", "last_return", "valid"), [("keep", 1.0, 1), ("bootstrap", 1.5, 1), ("mask", 1, 0)]
+)
+def test_what_becomes_of_a_truncated_completion(truncation, last_return, valid):
+    """Correctness, point 13: terminal by default; or it goes on as the critic says; or it is left out."""
+    b = bench(["AC"], ppo={"prompts_per_step": 3, "samples_per_prompt": 2, "truncation": truncation, "kl_coef": 0})
+    method = Ppo(b, b.config.ppo, "0_ppo")
+    torch.nn.init.constant_(method._critic.head.linear.bias, 0.5)
+    experience = method.collect(0)
+    chosen = [e for e, r in zip(experience.examples, experience.rollouts, strict=True) if r.truncated]
+    assert chosen
+    for example in chosen:
+        assert float(example.returns[-1]) == pytest.approx(last_return)
+        assert example.valid == valid

@@ -8,6 +8,10 @@ loss_t = policy_t + c_v * value_t - c_e * entropy_t                 (Schulman et
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -36,11 +40,35 @@ def advantages_and_returns(
     lam: float,
     whiten_advantages: bool,
     bootstrap: Tensor | None = None,
+    total: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """GAE, returns taken before whitening, whitening over all valid tokens of the batch; (N, T) each.
 
-    valid (N,) is 0 for samples with no score: they take no part in the statistics.
+    valid (N,) is 0 for samples with no score: they take no part in the statistics. `total` adds up over processes.
     """
     advantages, returns = gae(rewards, values, mask, gamma=gamma, lam=lam, bootstrap=bootstrap)
     counted = mask * valid.unsqueeze(1)
-    return (whiten(advantages, counted) if whiten_advantages else advantages * counted), returns
+    return (whiten(advantages, counted, total=total) if whiten_advantages else advantages * counted), returns
+
+
+class RunningMoments(NamedTuple):
+    """Number, sum and sum of squares of all scores of a run so far: plain numbers, for a checkpoint."""
+
+    number: float = 0.0
+    summed: float = 0.0
+    squares: float = 0.0
+
+    def with_(self, scores: Tensor, total: Callable[[Tensor], Tensor] | None = None) -> RunningMoments:
+        """With more scores (N,); `total` adds up over processes."""
+        scores = scores.double()
+        sums = torch.stack([torch.ones_like(scores).sum(), scores.sum(), (scores**2).sum()])
+        sums = total(sums) if total else sums
+        return RunningMoments(*(old + new for old, new in zip(self, sums.tolist(), strict=True)))
+
+    @property
+    def deviation(self) -> float:
+        """The unbiased standard deviation; 1 while there is none."""
+        if self.number < 2:
+            return 1.0
+        variance = (self.squares - self.summed**2 / self.number) / (self.number - 1)
+        return math.sqrt(variance) if variance > 1e-8 else 1.0

@@ -6,6 +6,19 @@ the run folder, and a run is a function of it (rule 4 of the architecture).
 """
 
 from coderl.config.offline import DpoConfig, PairsConfig, PreferenceData, RejectionConfig, SampleConfig
+from coderl.config.online import (
+    CispoConfig,
+    CurriculumConfig,
+    DapoConfig,
+    DrGrpoConfig,
+    GrpoConfig,
+    GspoConfig,
+    PpoConfig,
+    ReinforcePpConfig,
+    RemaxConfig,
+    RlooConfig,
+    RolloutStageConfig,
+)
 from coderl.config.reading import apply_override, find, load, parse
 from coderl.config.run import RunConfig
 from coderl.config.sections import (
@@ -21,21 +34,21 @@ from coderl.config.sections import (
     TasksConfig,
 )
 from coderl.config.stages import (
-    CurriculumConfig,
     EvalConfig,
-    GrpoConfig,
-    PpoConfig,
-    RolloutStageConfig,
     SftConfig,
     StageConfig,
 )
 
 __all__ = [
+    "CispoConfig",
     "CurriculumConfig",
+    "DapoConfig",
     "DpoConfig",
+    "DrGrpoConfig",
     "EvalConfig",
     "GenerationConfig",
     "GrpoConfig",
+    "GspoConfig",
     "LoraSection",
     "NewModelConfig",
     "OptimizerConfig",
@@ -44,8 +57,11 @@ __all__ = [
     "PpoConfig",
     "PreferenceData",
     "PromptConfig",
+    "ReinforcePpConfig",
     "RejectionConfig",
+    "RemaxConfig",
     "RewardConfig",
+    "RlooConfig",
     "RolloutStageConfig",
     "RunConfig",
     "SampleConfig",

@@ -7,6 +7,17 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from coderl.config.offline import DpoConfig, PairsConfig, RejectionConfig, SampleConfig
+from coderl.config.online import (
+    CispoConfig,
+    DapoConfig,
+    DrGrpoConfig,
+    GrpoConfig,
+    GspoConfig,
+    PpoConfig,
+    ReinforcePpConfig,
+    RemaxConfig,
+    RlooConfig,
+)
 from coderl.config.sections import (
     GenerationConfig,
     PolicyConfig,
@@ -16,12 +27,28 @@ from coderl.config.sections import (
     Section,
     TasksConfig,
 )
-from coderl.config.stages import EvalConfig, GrpoConfig, PpoConfig, SftConfig
+from coderl.config.stages import EvalConfig, SftConfig
 
-Stage = Literal["sft", "grpo", "ppo", "sample", "pairs", "dpo", "rejection", "eval"]
+Stage = Literal[
+    "sft",
+    "grpo",
+    "dr_grpo",
+    "dapo",
+    "gspo",
+    "cispo",
+    "rloo",
+    "reinforce_pp",
+    "remax",
+    "ppo",
+    "sample",
+    "pairs",
+    "dpo",
+    "rejection",
+    "eval",
+]
+ONLINE = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "remax", "ppo")
 
-
-SAMPLING = {"grpo", "ppo", "sample"}  # the stages that leave rollouts of training tasks in the store
+SAMPLING = {*ONLINE, "sample"}  # the stages that leave rollouts of training tasks in the store
 
 
 class RunConfig(Section):
@@ -39,6 +66,13 @@ class RunConfig(Section):
     reward: RewardConfig = RewardConfig()
     sft: SftConfig = SftConfig()
     grpo: GrpoConfig = GrpoConfig()
+    dr_grpo: DrGrpoConfig = DrGrpoConfig()
+    dapo: DapoConfig = DapoConfig()
+    gspo: GspoConfig = GspoConfig()
+    cispo: CispoConfig = CispoConfig()
+    rloo: RlooConfig = RlooConfig()
+    reinforce_pp: ReinforcePpConfig = ReinforcePpConfig()
+    remax: RemaxConfig = RemaxConfig()
     ppo: PpoConfig = PpoConfig()
     sample: SampleConfig = SampleConfig()
     pairs: PairsConfig = PairsConfig()
@@ -51,7 +85,7 @@ class RunConfig(Section):
     def _tasks_for_stages(self) -> RunConfig:
         if not self.stages:
             raise ValueError(f"stages is empty: name at least one of {', '.join(get_args(Stage))}")
-        if {"grpo", "ppo", "sample", "pairs", "rejection"} & set(self.stages) and not self.tasks.train:
+        if {*SAMPLING, "pairs", "rejection"} & set(self.stages) and not self.tasks.train:
             raise ValueError("tasks.train is empty: all stages but sft, dpo and eval need tasks to train on")
         if "sft" in self.stages and not (self.tasks.sft or self.tasks.train):
             raise ValueError("tasks.sft and tasks.train are empty: sft needs tasks with reference solutions")
@@ -70,4 +104,17 @@ class RunConfig(Section):
                 )
             if stage == "dpo" and not (self.dpo.pairs or "pairs" in before):
                 raise ValueError(f"stages: {stage} needs pairs: put pairs before it, or name files in {stage}.pairs")
+        return self
+
+    @model_validator(mode="after")
+    def _punish_truncation_once(self) -> RunConfig:
+        for name in self.stages:
+            stage = getattr(self, name)
+            if not isinstance(stage, GrpoConfig | PpoConfig) or not self.reward.truncated_penalty:
+                continue
+            if stage.truncation != "keep" or stage.overlong_share:
+                raise ValueError(
+                    f"reward.truncated_penalty and {name}.truncation or overlong_share punish the same completions twice: "
+                    "use one"
+                )
         return self

@@ -8,6 +8,7 @@ that the draws are the same whatever their number.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from coderl.collect import Collected, collect, passes
@@ -34,8 +35,19 @@ class Gated:
     metrics: dict[str, float]  # of the step, over all processes
 
 
-def gated(bench: Workbench, config: RolloutStageConfig, curriculum: Curriculum, *, stage: str, step: int) -> Gated:
-    """The groups of one step. The gate stops after `max_rounds` rounds, with fewer groups than were asked for."""
+def gated(
+    bench: Workbench,
+    config: RolloutStageConfig,
+    curriculum: Curriculum,
+    *,
+    stage: str,
+    step: int,
+    adjusted: Callable[[Rollout], Rollout] = lambda rollout: rollout,
+) -> Gated:
+    """The groups of one step. The gate stops after `max_rounds` rounds, with fewer groups than were asked for.
+
+    `adjusted` adds to a rollout the parts of its reward that the stage pays, before the gate looks at it.
+    """
     tasks, replacing = bench.train_tasks, config.curriculum.gate == "replace"
     kept: list[Group] = []
     dropped: list[Group] = []
@@ -58,7 +70,7 @@ def gated(bench: Workbench, config: RolloutStageConfig, curriculum: Curriculum, 
         parts.append(part)
         found = []
         for (place, draw), start in zip(own, range(0, len(part.rollouts), config.samples_per_prompt), strict=True):
-            group = part.rollouts[start : start + config.samples_per_prompt]
+            group = [adjusted(r) for r in part.rollouts[start : start + config.samples_per_prompt]]
             keep = not replacing or has_signal(r.reward for r in group)
             (kept if keep else dropped).append(group)
             found.append((place, keep, _result(bench, draw.index, group)))

@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from coderl.collect import Collected, rollout_metrics
+from coderl.collect import Collected, collect, rollout_metrics
 from coderl.config import RolloutStageConfig
 from coderl.curriculum import Curriculum
 from coderl.errors import TrainingStopped
 from coderl.experience import Example, MicroBatch
-from coderl.functional import Surrogate, kl_estimates
+from coderl.functional import Surrogate, importance_weights, kl_estimates, overlong_penalty
 from coderl.logprobs import per_token
 from coderl.methods.base import MethodBase
 from coderl.methods.gate import gated
 from coderl.policy import Weights
+from coderl.rewards import total
 from coderl.rollout import Rollout
 from coderl.workbench import Workbench
 
@@ -52,12 +54,40 @@ class Online(MethodBase):
         What the gate dropped is in `dropped`: it goes to the store with the others.
         """
         self._fresh = step == 0
-        found = gated(self._bench, self._rollout_config, self._curriculum, stage=self._label, step=step)
+        found = gated(
+            self._bench, self._rollout_config, self._curriculum, stage=self._label, step=step, adjusted=self._adjusted
+        )
         self.dropped, self._stand_in = found.dropped, {rollout.seed for rollout in found.stand_in}
         metrics = rollout_metrics([*found.kept.rollouts, *found.dropped], self._num_visible) | found.metrics
         metrics["time/generate"] = found.kept.generate_seconds
         metrics["time/grade"] = found.kept.grade_seconds
         return found.kept, metrics
+
+    def greedy_rewards(self, rollouts: Sequence[Rollout], step: int) -> Tensor:
+        """(N,) for each rollout the reward of the greedy completion of its prompt (ReMax)."""
+        tasks = {task.id: task for task in self._bench.train_tasks}
+        names = list(dict.fromkeys(r.task_id for r in rollouts))
+        found = collect(
+            self._bench,
+            [tasks[name] for name in names],
+            samples_per_task=1,
+            stage=self._label,
+            step=step,
+            temperature=0.0,
+            max_new_tokens=self.max_tokens,
+            stop_early=self._bench.config.reward.scheme == "all_pass",
+        )
+        rewards = {r.task_id: self._adjusted(r).reward for r in found.rollouts}
+        return torch.tensor([rewards[r.task_id] for r in rollouts])
+
+    def _adjusted(self, rollout: Rollout) -> Rollout:
+        """With the parts of the reward that the stage adds."""
+        config = self._rollout_config
+        excess = overlong_penalty(len(rollout.completion_ids), self.max_tokens, config.overlong_share)
+        if not excess:
+            return rollout
+        parts = {**rollout.reward_parts, "overlong": -excess * config.overlong_penalty}
+        return rollout.with_(reward_parts=parts, reward=total(parts))
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "curriculum": self._curriculum.state()}
@@ -66,10 +96,16 @@ class Online(MethodBase):
         super().load_state(state)
         self._curriculum.load_state(state["curriculum"])
 
-    def valid(self, rollout: Rollout) -> bool:
-        """Whether a rollout takes part in the update; a masked truncated one stays in the group's baseline."""
-        masked = self._rollout_config.truncation == "mask" and rollout.truncated
-        return rollout.reward == rollout.reward and not masked and rollout.seed not in self._stand_in
+    def valid(self, rollout: Rollout, *, masked: bool = False) -> bool:
+        """Whether a rollout takes part in the update; a `masked` truncated one stays in the group's baseline."""
+        cut = masked and rollout.truncated
+        return rollout.reward == rollout.reward and not cut and rollout.seed not in self._stand_in
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum of `part` over all processes."""
+        accelerator = self._bench.accelerator
+        reduced: Tensor = accelerator.reduce(part.to(accelerator.device), reduction="sum").to(part.device)
+        return reduced
 
     def per_token(self, examples: Sequence[Example], function: Callable[[MicroBatch], Tensor]) -> list[Tensor]:
         """function(batch) (N, T) for all examples, as one cpu tensor (T,) each, in order."""
@@ -87,6 +123,22 @@ class Online(MethodBase):
         assert batch.old_logprobs is not None
         return batch.old_logprobs
 
+    def sampler_weights(self, batch: MicroBatch, old: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The importance weights (N, T) of what the sampler drew, and what to watch of them."""
+        assert batch.sampler_logprobs is not None
+        config = self._rollout_config
+        ratio = importance_weights(old, batch.sampler_logprobs, correction="truncate", cap=float("inf"))
+        weights = importance_weights(
+            old, batch.sampler_logprobs, correction=config.importance, cap=config.importance_cap
+        )
+        used = ratio if config.importance == "none" else weights
+        return weights, {
+            "sampler/ratio": ratio,
+            "max_sampler/ratio": ratio,
+            "sampler/weight": used,
+            "sampler/weight_squared": used**2,
+        }
+
     def watch(
         self, batch: MicroBatch, logprobs: Tensor, old: Tensor, surrogate: Surrogate, step: int
     ) -> dict[str, Tensor]:
@@ -102,6 +154,18 @@ class Online(MethodBase):
         if batch.ref_logprobs is not None:
             watched["policy/ref_kl"] = kl_estimates(logprobs, batch.ref_logprobs)[2].detach()
         return watched
+
+    def stop_epochs(self, watched: dict[str, float]) -> bool:
+        limit = self._rollout_config.target_kl
+        if limit is None:
+            return False
+        kl = torch.tensor(watched.get("policy/approx_kl", 0.0), dtype=torch.float64)
+        return float(self.total(kl)) / self._bench.accelerator.num_processes > limit
+
+    def after_step(self, metrics: dict[str, float]) -> dict[str, float]:
+        """The effective sample size is that of tokens, as a share: (sum w)^2 / (n sum w^2)."""
+        squared = metrics.pop("sampler/weight_squared", 0.0)
+        return {"sampler/effective_sample_size": metrics["sampler/weight"] ** 2 / squared} if squared else {}
 
     def _check_first_ratio(self, ratio: Tensor, mask: Tensor, step: int) -> None:
         deviation = float(((ratio.detach() - 1).abs() * mask).max())

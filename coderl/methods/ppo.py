@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from coderl.algorithms.ppo import advantages_and_returns, token_rewards
+from coderl.algorithms.ppo import RunningMoments, advantages_and_returns, token_rewards
 from coderl.config import PpoConfig
-from coderl.critic import Critic
+from coderl.critic import Critic, ValueHead
 from coderl.experience import Example, MicroBatch
 from coderl.functional import (
     adapt_kl_coef,
@@ -19,22 +20,31 @@ from coderl.functional import (
     entropy,
     explained_variance,
     kl_estimates,
+    log_ratios,
     selected_logprobs,
+    whiten,
 )
 from coderl.methods.base import Experience, TokenLoss, Trainable
 from coderl.methods.online import Online
+from coderl.rollout import Rollout
 from coderl.workbench import Workbench
 
 
 class Ppo(Online):
-    """The reference is the policy at the start of the stage; the critic starts as a copy of its trunk."""
+    """The reference is the policy at the start of the stage; a separate critic starts as a copy of its trunk."""
 
     def __init__(self, bench: Workbench, config: PpoConfig, label: str) -> None:
         super().__init__(bench, config, label)
         self.config = config
         self._reference = bench.policy.weights()
-        self._critic: Any = Critic(bench.policy.model, bench.policy.autocast)
+        self._shared = config.critic == "shared"
+        self._critic: Any = (
+            ValueHead(bench.policy.model, config.value_init_std)
+            if self._shared
+            else Critic(bench.policy.model, bench.policy.autocast, config.value_init_std)
+        )
         self._kl_coef = config.kl_coef
+        self._scores = RunningMoments()
 
     def modules(self) -> dict[str, Trainable]:
         return {**super().modules(), "critic": Trainable(self._critic, self.config.value_learning_rate)}
@@ -48,21 +58,33 @@ class Ppo(Online):
         collected, metrics = self.sample(step)
         rollouts = collected.rollouts
         examples = [
-            Example(prompt_ids=r.prompt_ids, completion_ids=r.completion_ids, valid=self.valid(r)) for r in rollouts
+            Example(
+                prompt_ids=r.prompt_ids,
+                completion_ids=r.completion_ids,
+                valid=self.valid(r, masked=config.truncation == "mask"),
+                sampler_logprobs=torch.tensor(r.logprobs),
+            )
+            for r in rollouts
         ]
         old = self.all_logprobs(examples)
         ref = self.all_logprobs(examples, self._reference)
-        values = self.per_token(examples, self._critic)
+        values = self.per_token(examples, self._values)
         old_logprobs, ref_logprobs, old_values = (
             pad_sequence(x, batch_first=True) for x in (old, ref, values)
         )  # (N, T)
         lengths = torch.tensor([len(e.completion_ids) for e in examples])
         mask = (torch.arange(old_logprobs.shape[1]) < lengths.unsqueeze(1)).float()
         valid = torch.tensor([float(e.valid) for e in examples])
-        scores = torch.tensor([r.reward for r in rollouts]).nan_to_num(0.0)
         rewards = token_rewards(
-            scores, old_logprobs, ref_logprobs, mask, kl_coef=self._kl_coef, clip=config.reward_clip
+            self._scaled(rollouts, metrics),
+            old_logprobs,
+            ref_logprobs,
+            mask,
+            kl_coef=self._kl_coef,
+            clip=config.reward_clip,
         )
+        if config.whiten_rewards:
+            rewards = whiten(rewards, mask * valid.unsqueeze(1), shift_mean=False, total=self.total)
         last_values = old_values[torch.arange(len(lengths)), lengths - 1]
         truncated = torch.tensor([float(r.truncated) for r in rollouts])
         advantages, returns = advantages_and_returns(
@@ -73,7 +95,8 @@ class Ppo(Online):
             gamma=config.gamma,
             lam=config.lam,
             whiten_advantages=config.whiten_advantages,
-            bootstrap=last_values * truncated if config.bootstrap_truncated else None,
+            bootstrap=last_values * truncated if config.truncation == "bootstrap" else None,
+            total=self.total,
         )
         sequence_kl = (kl_estimates(old_logprobs, ref_logprobs)[0] * mask).sum(1)
         metrics["policy/ref_kl_sequence"] = float(sequence_kl.mean())
@@ -96,37 +119,36 @@ class Ppo(Online):
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
         config = self.config
         assert batch.advantages is not None and batch.returns is not None and batch.old_values is not None
-        assert batch.old_logprobs is not None and batch.ref_logprobs is not None
-        value_loss, value_clipped = clipped_value_loss(
-            self._critic(batch), batch.old_values, batch.returns, config.value_clip
-        )
-        watch = {"critic/loss": value_loss.detach(), "critic/clip_fraction": value_clipped.float()}
-        loss = config.value_coef * value_loss
         if step < config.critic_warmup_steps:
-            return TokenLoss(loss, watch)
-        logits = self._policy.logits(batch)
+            value_loss, watch = self._value_loss(batch, self._values(batch, frozen=True))
+            return TokenLoss(value_loss, watch)
+        if self._shared:
+            logits, states = self._policy.logits_and_states(batch)
+            values = self._critic(states)
+        else:
+            logits, values = self._policy.logits(batch), self._critic(batch)
+        value_loss, watch = self._value_loss(batch, values)
         logprobs = selected_logprobs(logits, batch.completion_ids, self._temperature)
         old = self.old_logprobs(batch, logprobs)
+        weights, watched = self.sampler_weights(batch, old)
         surrogate = clipped_surrogate(
-            logprobs,
-            old,
+            log_ratios(logprobs, old, batch.mask, batch.sequences, level="token"),
             batch.advantages,
             clip_low=config.clip_low,
             clip_high=config.clip_high,
             dual_clip=config.dual_clip,
         )
-        loss = loss + surrogate.loss
+        loss = value_loss + surrogate.loss * weights
         if config.entropy_coef:
-            loss = loss - config.entropy_coef * entropy(logits, self._temperature)
+            bonus = entropy(logits, self._temperature)
+            loss = loss - config.entropy_coef * bonus
+            watch["policy/entropy"] = bonus.detach()
         watch |= {
             "policy/loss": surrogate.loss.detach(),
+            **watched,
             **self.watch(batch, logprobs, old, surrogate, step),
         }
         return TokenLoss(loss, watch)
-
-    def stop_epochs(self, watched: dict[str, float]) -> bool:
-        limit = self.config.target_kl
-        return limit is not None and watched.get("policy/approx_kl", 0.0) > limit
 
     def after_step(self, metrics: dict[str, float]) -> dict[str, float]:
         used = self._kl_coef
@@ -135,11 +157,36 @@ class Ppo(Online):
             self._kl_coef = adapt_kl_coef(
                 used, metrics["policy/ref_kl_sequence"], self.config.kl_target, episodes, self.config.kl_horizon
             )
-        return {"policy/kl_coef": used}
+        return {**super().after_step(metrics), "policy/kl_coef": used}
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "kl_coef": self._kl_coef}
+        return {**super().state(), "kl_coef": self._kl_coef, "scores": list(self._scores)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self._kl_coef = state["kl_coef"]
+        self._scores = RunningMoments(*state["scores"])
+
+    def _values(self, batch: MicroBatch, *, frozen: bool = False) -> Tensor:
+        """(N, T); `frozen`: with no gradient into a trunk that is the policy's."""
+        if not self._shared:
+            values: Tensor = self._critic(batch)
+            return values
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            states = self._policy.logits_and_states(batch)[1]
+        shared: Tensor = self._critic(states)
+        return shared
+
+    def _value_loss(self, batch: MicroBatch, values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        assert batch.returns is not None and batch.old_values is not None
+        loss, clipped = clipped_value_loss(values, batch.old_values, batch.returns, self.config.value_clip)
+        return self.config.value_coef * loss, {"critic/loss": loss.detach(), "critic/clip_fraction": clipped.float()}
+
+    def _scaled(self, rollouts: list[Rollout], metrics: dict[str, float]) -> Tensor:
+        """Scores (N,), 0 where unscorable, over the deviation of all scores so far if the config says so."""
+        scores = torch.tensor([r.reward for r in rollouts])
+        if self.config.scale_rewards:
+            self._scores = self._scores.with_(scores[~scores.isnan()], self.total)
+            metrics["rollout/reward_scale"] = self._scores.deviation
+            scores = scores / self._scores.deviation
+        return scores.nan_to_num(0.0)
