@@ -129,7 +129,7 @@ def evaluate(
         config = None
     asked = {"samples_per_task": samples, "k": k, "temperature": temperature, "max_new_tokens": max_new_tokens}
     given = {name: value for name, value in {**asked, "limit": limit}.items() if value is not None}
-    settings = _eval_config(config, overrides or [], model, tasks, given)
+    settings = eval_config(config, overrides or [], model, tasks, given)
     if out.exists():
         raise RunFolderError(f"{out}: already there; name another file with --out, or delete it")
     if not out.parent.is_dir():
@@ -202,7 +202,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _eval_config(
+def eval_config(
     config: str | None, overrides: list[str], model: str | None, tasks: list[str] | None, given: dict[str, Any]
 ) -> RunConfig:
     """The config of an evaluation: from a run's folder (and its last model), a config, or a model and tasks alone."""

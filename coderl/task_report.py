@@ -15,8 +15,7 @@ from typing import Any
 from coderl.errors import RunFolderError
 from coderl.run_folder import atomic_write, make_directory
 from tasks import jsonl
-from tasks.errors import TaskError
-from tasks.registry import load
+from tasks.registry import load_many
 from tasks.task import Task
 from tasks.validation import Finding, Settings
 from tasks.validation.findings import Reference, append_findings, read_findings
@@ -30,15 +29,9 @@ class Validation:
 
     def __init__(self, *, specs: Sequence[str], out: Path, min_score: float) -> None:
         self.specs, self.out, self.min_score = list(specs), out, min_score
-        self.tasks: dict[str, list[Task]] = {spec: load(spec) for spec in specs}
+        self.tasks: dict[str, list[Task]] = load_many(specs)
         self.findings: dict[str, Finding] = {}
         self.seconds, self.num_graded, self.isolation = 0.0, 0, ""
-        owners: dict[str, str] = {}
-        for spec, tasks in self.tasks.items():
-            for task in tasks:
-                if owners.setdefault(task.id, spec) != spec:
-                    fault = f"{task.id!r} is a task of {owners[task.id]} already"
-                    raise TaskError(spec, fault, remedy="validate the two sources into two folders")
 
     @property
     def report_path(self) -> Path:
@@ -83,7 +76,12 @@ class Validation:
             "wall_seconds": round(self.seconds, 1),
             "sources": {spec: self._counts([self.findings[t.id] for t in tasks]) for spec, tasks in self.tasks.items()},
             "findings": [
-                {**finding.to_json(), "score": finding.score, "faults": list(finding.faults(self.min_score))}
+                {
+                    **finding.to_json(),
+                    "score": finding.score,
+                    "score_all": finding.score_all,
+                    "faults": list(finding.faults(self.min_score)),
+                }
                 for finding in self.findings.values()
             ],
         }
@@ -118,6 +116,7 @@ class Validation:
     def _counts(self, findings: Sequence[Finding]) -> dict[str, Any]:
         num_mutants = sum(finding.num_mutants for finding in findings)
         num_survivors = sum(len(finding.survivors) for finding in findings)
+        num_survivors_all = sum(survivor.visible for finding in findings for survivor in finding.survivors)
         fails = (Reference.FAIL, Reference.UNSCORABLE)
         return {
             "tasks": len(findings),
@@ -126,9 +125,12 @@ class Validation:
             "no_reference": sum(finding.reference is Reference.NONE for finding in findings),
             "flaky": sum(bool(finding.flaky) for finding in findings),
             "null_passes": sum(bool(finding.null_passes) for finding in findings),
+            "null_passes_all": sum(bool(finding.null_passes_all) for finding in findings),
             "mutants": num_mutants,
             "survivors": num_survivors,
+            "survivors_all": num_survivors_all,
             "mutation_score": (num_mutants - num_survivors) / num_mutants if num_mutants else None,
+            "mutation_score_all": (num_mutants - num_survivors_all) / num_mutants if num_mutants else None,
             "program_runs": sum(finding.num_runs for finding in findings),
             "program_seconds": round(sum(finding.seconds for finding in findings), 1),
         }

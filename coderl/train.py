@@ -60,7 +60,7 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[s
 
     Raises CoderlError, SandboxError or TaskError, each with one line; the folder can then be resumed.
     """
-    with _workbench(config, folder) as bench, contextlib.ExitStack() as stack:
+    with workbench(config, folder) as bench, contextlib.ExitStack() as stack:
         is_main = bench.accelerator.is_main_process
         metrics = stack.enter_context(
             Metrics(folder, trackers=config.trackers if is_main else [], run_name=config.name)
@@ -77,7 +77,7 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[s
 
 def evaluate_model(config: RunConfig, out: Path) -> dict[str, float]:
     """`coderl eval`: evaluate the policy of `config` as it is on tasks.test; writes `out` (JSON) and returns the metrics."""
-    with _workbench(config) as bench:
+    with workbench(config) as bench:
         tasks = bench.test_tasks[: config.eval.limit]
         evaluation, rollouts = _evaluate_with_progress(bench, tasks, label="eval", step=0)
         if bench.accelerator.is_main_process:
@@ -98,7 +98,7 @@ def _evaluate_with_progress(
 
 
 @contextlib.contextmanager
-def _workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Workbench]:
+def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Workbench]:
     set_seed(derive(config.seed, "global") % 2**32)
     train, test = _load_all(config.tasks.train), _load_all(config.tasks.test)
     sft = _load_all(config.tasks.sft) if config.tasks.sft else train

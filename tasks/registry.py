@@ -11,11 +11,13 @@ TaskError that names the nearest valid one, and so is a spec that leaves no task
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from urllib.parse import parse_qsl
 
 from tasks import (
     apps,
+    arrow,
     bigcodebench,
     code_contests,
     codeforces,
@@ -42,6 +44,7 @@ SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
         apps.SOURCE,
+        arrow.SOURCE,
         bigcodebench.SOURCE,
         code_contests.SOURCE,
         codeforces.SOURCE,
@@ -73,6 +76,25 @@ def load(spec: str) -> list[Task]:
     if not tasks:
         raise TaskError(spec, "no task is left", remedy="loosen the filters, or look at the splits with describe()")
     return tasks
+
+
+def load_many(specs: Iterable[str]) -> dict[str, list[Task]]:
+    """The tasks of each spec. Raises TaskError where two tasks have one id."""
+    found: dict[str, list[Task]] = {}
+    owners: dict[str, str] = {}
+    for spec in dict.fromkeys(specs):
+        found[spec] = load(spec)
+        for task in found[spec]:
+            if task.id in owners:
+                fault = f"{task.id!r} is a task of {owners[task.id]} already"
+                raise TaskError(spec, fault, remedy="give every task once")
+            owners[task.id] = spec
+    return found
+
+
+def load_all(specs: Iterable[str]) -> list[Task]:
+    """The tasks of all specs, in order. Raises TaskError where two have one id."""
+    return [task for tasks in load_many(specs).values() for task in tasks]
 
 
 def describe() -> str:

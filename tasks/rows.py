@@ -113,6 +113,8 @@ def _parquet(path: Path, split: str) -> Iterator[Row | TaskError]:
     except ImportError:
         remedy = "pip install pyarrow (it comes with datasets), or write the rows as .jsonl"
         raise TaskError(str(path), "needs the package `pyarrow`", remedy=remedy) from None
+    if not path.exists():
+        raise TaskError(str(path), "there is no such file", remedy="check the path")
     number = 0
     try:
         for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):

@@ -368,3 +368,37 @@ def test_validate_refuses_what_it_cannot_use_in_one_line(here, run):
         "'t/good' is a task of jsonl:t.jsonl already",
     )
     refused(run("tasks", "validate", "jsonl:t.jsonl", "--out", "t.jsonl"), "t.jsonl: is a file")
+
+
+def test_export_filter_and_decontaminate_say_how_to_read_what_they_wrote(here, run):
+    other = replace(GOOD, id="t/other", prompt="Say it twice.", level=3, date="2024-05-31", reference="")
+    jsonl.write(Path("t.jsonl"), [GOOD, other])
+    jsonl.write(Path("e.jsonl"), [replace(GOOD, id="e/copy")])
+    code, out, err = run("tasks", "export", "jsonl:t.jsonl", "--out", "t.parquet")
+    assert (code, out) == (0, "2 tasks; read them with dataset:t.parquet\n"), err
+    code, out, err = run("tasks", "filter", "dataset:t.parquet", "--since", "2024-05-01", "--out", "f.jsonl")
+    assert (code, out) == (0, "     1 left out: no date\n1 of 2 tasks left; read them with jsonl:f.jsonl\n"), err
+    assert jsonl.read(Path("f.jsonl")) == [other]
+    code, out, err = run(
+        "tasks",
+        "decontaminate",
+        "jsonl:t.jsonl",
+        "--against",
+        "jsonl:e.jsonl",
+        "--out",
+        "d.jsonl",
+        "--report",
+        "r.json",
+    )
+    assert code == 0, err
+    assert out.startswith("t/good ~ e/copy: same prompt: double\n")
+    assert jsonl.read(Path("d.jsonl")) == [other]
+    assert [match["evaluation_id"] for match in json.loads(Path("r.json").read_text())["matches"]] == ["e/copy"]
+
+
+def test_filter_refuses_a_pass_rate_without_a_policy_and_one_that_is_none(here, run):
+    jsonl.write(Path("t.jsonl"), [GOOD])
+    refused(run("tasks", "filter", "jsonl:t.jsonl", "--out", "f.jsonl", "--pass-rate", "0-1"), "--config or --model")
+    refused(run("tasks", "filter", "jsonl:t.jsonl", "--out", "f.jsonl", "--pass-rate", "2", "--model", "m"), "0.1-0.9")
+    refused(run("tasks", "filter", "jsonl:t.jsonl", "--out", "f.jsonl", "--level", "9-1"), "level", "lower level first")
+    refused(run("tasks", "filter", "jsonl:t.jsonl", "--out", "t.jsonl"), "t.jsonl: is there already")

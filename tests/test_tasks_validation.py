@@ -165,6 +165,8 @@ def test_a_weak_test_shows_the_mutants_it_accepts(grader: Grader) -> None:
     assert weak.score == pytest.approx((weak.num_mutants - 1) / weak.num_mutants)
     caught = finding(grader, task("def f(n):\n    return n * 2\n", hidden[1:], visible=hidden[:1]))
     assert [(s.change, s.visible) for s in caught.survivors] == [("n * 2 -> n + 2", False)]
+    assert (caught.score_all, caught.null_passes_all) == (1.0, ())
+    assert (weak.score_all, weak.null_passes_all) == (weak.score, weak.null_passes)
 
 
 def test_a_wrong_expected_value_is_a_false_negative_and_no_mutants_are_made(grader: Grader) -> None:
@@ -246,6 +248,6 @@ def test_findings_are_read_back_equal_and_half_a_line_of_a_killed_run_is_cut_off
 
 
 def test_faults_are_told_with_their_numbers() -> None:
-    assert FOUND.score == 0.75
+    assert (FOUND.score, FOUND.score_all) == (0.75, 0.75)
     assert FOUND.faults(0.8) == ("flaky: reference", "accepts empty", "mutation score 0.75 (1 of 4 survive)")
     assert FOUND.faults(0.75) == ("flaky: reference", "accepts empty")

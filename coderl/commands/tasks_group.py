@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from coderl.commands import tasks_validate
-
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="Task sources, e.g. 'easy?split=test'.")]
+from coderl.commands import tasks_decontaminate, tasks_export, tasks_filter, tasks_validate
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +14,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="tasks")
     group.command("list")(list_tasks)
     group.command("show")(show_tasks)
-    for module in (tasks_validate,):
+    for module in (tasks_validate, tasks_filter, tasks_decontaminate, tasks_export):
         module.register(group)
 
 

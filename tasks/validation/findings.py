@@ -50,6 +50,7 @@ class Finding:
     detail: str = ""  # why the reference did not pass
     flaky: tuple[str, ...] = ()  # programs whose runs did not agree
     null_passes: tuple[str, ...] = ()  # null programs that every hidden case accepts: false positives
+    null_passes_all: tuple[str, ...] = ()  # those that the visible cases accept, too
     num_nulls: int = 0
     num_mutants: int = 0  # that compile and could be scored
     survivors: tuple[Survivor, ...] = ()
@@ -61,6 +62,12 @@ class Finding:
     def score(self) -> float | None:
         """Share of mutants that a hidden case rejects; None where there are none."""
         return (self.num_mutants - len(self.survivors)) / self.num_mutants if self.num_mutants else None
+
+    @property
+    def score_all(self) -> float | None:
+        """Share of mutants that any case rejects."""
+        num_survivors = sum(survivor.visible for survivor in self.survivors)
+        return (self.num_mutants - num_survivors) / self.num_mutants if self.num_mutants else None
 
     def faults(self, min_score: float) -> tuple[str, ...]:
         """Why the task is not clean, a line each; empty for a clean one."""
@@ -81,7 +88,7 @@ class Finding:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Finding:
         """Inverse of `to_json`. Raises KeyError, TypeError or ValueError on a record of another shape."""
-        texts = {name: tuple(record[name]) for name in ("flaky", "null_passes")}
+        texts = {name: tuple(record[name]) for name in ("flaky", "null_passes", "null_passes_all")}
         survivors = tuple(Survivor(**survivor) for survivor in record["survivors"])
         return cls(**{**record, **texts, "reference": Reference(record["reference"]), "survivors": survivors})
 

@@ -22,7 +22,7 @@ from tasks.validation.findings import Finding, Reference, Survivor
 from tasks.validation.mutants import Mutant, mutants
 from tasks.validation.nulls import NullProgram, null_programs
 
-VERSION = 1  # of the programs tried: part of the key of a finding
+VERSION = 2  # of the programs tried: part of the key of a finding
 
 
 class Grading(Protocol):
@@ -136,6 +136,7 @@ def _finding(task: Task, own: Sequence[_Try], settings: Settings) -> Finding:
         detail=detail,
         flaky=flaky,
         null_passes=tuple(each.name for each in nulls if all(_hidden_pass(task, v) for v in each.verdicts)),
+        null_passes_all=tuple(each.name for each in nulls if _accepts(each.verdicts)),
         num_nulls=len(nulls),
         num_mutants=len(tried),
         survivors=tuple(_survivor(each) for each in tried if all(_hidden_pass(task, v) for v in each.verdicts)),
