@@ -82,7 +82,9 @@ def run(
             raise BadInput(str(error)) from None
         source = _read(file).decode("utf-8", "surrogateescape")
         try:
-            program = Program(source=source, language=languages.get(language or languages.of_file(file.name)).name)
+            program = Program(
+                source=source, language=languages.get(language or languages.of_file(file.name) or "python").name
+            )
         except KeyError as error:
             raise BadInput(f"{file}: {error.args[0]}") from None
         done = run_once(RunRequest(program=program, stdin=_read(stdin) if stdin else b"", limits=limits), backend)
@@ -94,6 +96,24 @@ def run(
     sys.stderr.write(f"{result.outcome}{': ' if result.detail else ''}{result.detail} ({used})\n")
     sys.stderr.flush()
     if result.outcome is not Outcome.AC:
+        raise typer.Exit(1)
+
+
+@app.command()
+def judge(
+    problem_dir: Annotated[Path, typer.Argument(help="A Kattis problem package: a folder with a problem.yaml.")],
+    submission: Annotated[list[Path] | None, typer.Argument(help="Files or folders (default: all in it).")] = None,
+    backend: BackendOption = "auto",
+    min_isolation: Annotated[str, typer.Option(help="Refuse a backend weaker than this one.")] = "",
+    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0.01, help="Seconds of cpu time for each test.")] = None,
+) -> None:
+    """Judge submissions of a problem; exit code 1 unless each gets the verdict that its folder demands."""
+    from sandbox.judge_command import judge_package
+
+    with _faults():
+        right = judge_package(problem_dir, submission or [], backend, min_isolation, workers, time_limit)
+    if not right:
         raise typer.Exit(1)
 
 

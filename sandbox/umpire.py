@@ -90,5 +90,6 @@ def _scored(text: bytes, full: float) -> Ending:
         score = math.nan
     if not 0 <= score < math.inf:
         return faulty(f"its score is {text[:20]!r}")
-    ending = partial(score / full)
-    return ending if score else replace(ending, flags=(Outcome.PA,))
+    share = min(score / full, 1.0)
+    ending = replace(partial(share), share=share)
+    return ending if share else replace(ending, flags=(Outcome.PA,))  # accepted, for no points

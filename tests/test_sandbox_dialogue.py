@@ -217,7 +217,7 @@ def test_exit_codes_mean_what_the_protocol_says(grader: Grader, code: int, katti
 
 
 def test_a_testlib_checker_gives_a_share_with_code_7(grader: Grader) -> None:
-    for text, outcome, share in (("0.5", "PA", 0.5), ("1", "AC", None), ("0", "PA", 0.0), ("2.5x", "JE", None)):
+    for text, outcome, share in (("0.5", "PA", 0.5), ("1", "AC", 1.0), ("0", "PA", 0.0), ("2.5x", "JE", None)):
         source = f"import sys\nprint('points {text} half', file=sys.stderr)\nsys.exit(7)"
         verdict = checked(grader, "print(4)", interactor(source, protocol=Protocol.TESTLIB))
         assert (verdict.outcome.value, verdict.cases[0].share) == (outcome, share)

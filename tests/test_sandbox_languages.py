@@ -313,4 +313,4 @@ def test_every_language_has_what_the_others_have():
         assert language.in_process or language.install, name
         assert language.harness is None or isinstance(language.harness, Harness)
     assert languages.of_file("x.cpp") == "cpp"
-    assert languages.of_file("x.unknown") == "python"
+    assert [languages.of_file(name) for name in ("x.cc", "x.py", "x.unknown", "x")] == ["cpp", "python", "", ""]

@@ -110,11 +110,12 @@ def get(name: str) -> Language:
 
 
 def of_file(name: str) -> str:
-    """The language whose files are called like this one; python for a name that tells nothing."""
+    """The language whose files are called like this one; "" for a name that tells nothing."""
     suffix = os.path.splitext(name)[1]
-    return next(
-        (language.name for language in _table().values() if os.path.splitext(language.source)[1] == suffix), "python"
-    )
+    for language in _table().values():
+        if suffix and (os.path.splitext(language.source)[1] == suffix or suffix[1:] in language.aliases):
+            return language.name
+    return ""
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from sandbox.languages import Harness, Language
 
 LANGUAGE = Language(
     name="cpp",
-    aliases=("c++", "cc"),
+    aliases=("c++", "cc", "cxx", "C"),
     source="main.cpp",
     compile=("g++", "-O2", "-std=gnu++17", "-w", "-o", "main", "{sources}"),
     products=("main",),
