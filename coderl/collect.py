@@ -9,10 +9,12 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from coderl.errors import TrainingStopped
 from coderl.extract import extract_program
 from coderl.generate import SampleRequest, generate
+from coderl.program_key import program_key
 from coderl.rewards import reward_parts, total
 from coderl.rollout import Rollout
 from coderl.seeds import derive
@@ -142,6 +144,7 @@ def rollout_metrics(rollouts: Sequence[Rollout], num_visible: dict[str, int]) ->
     """What a batch of rollouts says about the policy; shares are of all samples, rewards of the scorable ones."""
     scored = [r for r in rollouts if not math.isnan(r.reward)]
     count = len(rollouts)
+    solved = {r.task_id for r in scored if r.verdict is not None and r.verdict.status is Status.PASS}
     metrics = {
         "rollout/reward": _mean([r.reward for r in scored]),
         "rollout/pass_rate": _mean([float(r.verdict is not None and r.verdict.status is Status.PASS) for r in scored]),
@@ -150,6 +153,9 @@ def rollout_metrics(rollouts: Sequence[Rollout], num_visible: dict[str, int]) ->
         "rollout/unscorable": 1 - len(scored) / count,
         "rollout/entropy": -_mean([lp for r in rollouts for lp in r.logprobs]),  # one-sample estimate, nats per token
         "rollout/unique_programs": len({(r.task_id, r.program) for r in rollouts}) / count,
+        "rollout/unique_asts": len({(r.task_id, program_key(r.program)) for r in rollouts}) / count,
+        "rollout/distinct_2": _distinct_bigrams(rollouts),
+        "rollout/pass_at_group": len(solved) / max(len({r.task_id for r in scored}), 1),
         "rollout/visible_pass_rate": _mean([float(passes(r, num_visible[r.task_id])) for r in scored]),
     }
     for rollout in rollouts:
@@ -157,6 +163,17 @@ def rollout_metrics(rollouts: Sequence[Rollout], num_visible: dict[str, int]) ->
             name = f"verdict/{rollout.verdict.outcome}"
             metrics[name] = metrics.get(name, 0.0) + 1 / count
     return metrics
+
+
+def _distinct_bigrams(rollouts: Sequence[Rollout]) -> float:
+    """distinct-2 (Li et al. 2016): pairs of neighbouring tokens that differ, over all of them, within the samples of a task."""
+    seen: dict[str, set[tuple[int, int]]] = {}
+    total = 0
+    for rollout in rollouts:
+        bigrams = list(pairwise(rollout.completion_ids))
+        seen.setdefault(rollout.task_id, set()).update(bigrams)
+        total += len(bigrams)
+    return sum(map(len, seen.values())) / max(total, 1)
 
 
 def passes(rollout: Rollout, num_visible: int) -> bool:

@@ -30,7 +30,8 @@ from coderl.methods.grpo import Grpo
 from coderl.methods.ppo import Ppo
 from coderl.methods.rejection import Rejection
 from coderl.methods.sft import Sft
-from coderl.metrics import Metrics, Progress
+from coderl.metrics import Metrics, Progress, read_metrics
+from coderl.monitor import Monitor
 from coderl.policy import load_policy
 from coderl.prompts import PromptRenderer
 from coderl.report import write_report
@@ -176,11 +177,17 @@ class _Session:
             trainer.load_state(
                 checkpoint.load(self.folder.checkpoints_dir, Position(stage=index, step=start_step)), start_step
             )
+        monitor = Monitor()
+        for line in read_metrics(self.folder):  # what it saw before the run was resumed
+            if line["stage"] == label and "values" in line and line["step"] <= start_step:
+                monitor.observe(line["values"])
         with Progress(total=stage.steps, done=start_step, description=label) as progress:
             for experience, values in trainer.run(stage.steps):
                 rollouts = [r.with_(step=trainer.step) for r in gather(self.bench, experience.rollouts)]
                 if self.bench.accelerator.is_main_process:
                     self.metrics.log(label, trainer.step, values)
+                    for alarm in monitor.observe(values):
+                        self.metrics.event(label, trainer.step, alarm.name, alarm.message, **alarm.data)
                     if rollouts:
                         self.store.append(label, trainer.step, rollouts)
                 progress.update(trainer.step, values)

@@ -193,3 +193,14 @@ def test_references_are_accepted_by_the_sandbox_and_a_near_miss_is_not() -> None
     assert [(t.id, v.outcome) for t, v in zip(tasks, verdicts, strict=True) if v.outcome is not Outcome.AC] == []
     wrong = [task.request(task.reference.replace("return ", "return 0 and ")) for task in tasks]
     assert all(verdict.status is Status.FAIL for verdict in grader.grade(wrong))
+
+
+def test_a_weak_task_keeps_its_meaning_and_shows_one_test_that_doing_nothing_often_passes():
+    plain, weak = load("generated?level=1-2&count=200"), load("generated?level=1-2&count=200&weak=1")
+    for one, other in zip(plain, weak, strict=True):
+        assert other.prompt == one.prompt and other.reference == one.reference and other.id != one.id
+        assert other.hidden == (*one.visible, *one.hidden)
+        assert len(other.visible) == 1
+    echoes = sum(task.visible[0].args == (task.visible[0].expected,) for task in weak)
+    assert echoes > 100
+    assert not any(all(c.args == (c.expected,) for c in task.hidden) for task in weak)  # the hidden ones see through it

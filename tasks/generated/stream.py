@@ -15,6 +15,7 @@ from tasks.errors import TaskError, nearest
 from tasks.generated import compose
 from tasks.generated.families import FAMILIES
 from tasks.generated.problem import Problem, fingerprint, make_task, split_of
+from tasks.generated.weak import weakened
 from tasks.source import Options, Source, integer, interval, words
 from tasks.task import Split, Task
 
@@ -23,8 +24,10 @@ DRAWS: dict[str, tuple[Draw, range]] = {"compose": (compose.draw, compose.LEVELS
 PATIENCE = 400  # draws in a row without a fresh prompt of the split after which a level counts as spent
 
 
-def stream(families: Sequence[str], levels: range, split: Split | None, seed: int) -> Iterator[Task]:
-    """Tasks with distinct ids, the same for equal arguments; `split` None means any."""
+def stream(
+    families: Sequence[str], levels: range, split: Split | None, seed: int, *, weak: bool = False
+) -> Iterator[Task]:
+    """Tasks with distinct ids, the same for equal arguments; `split` None means any. `weak`: see `tasks.generated.weak`."""
     rng = Random(f"coderl-generated:{','.join(families)}:{levels.start}-{levels.stop}:{split}:{seed}")
     slots = [(name, level) for level in levels for name in families if level in DRAWS[name][1]]
     seen: set[str] = set()
@@ -35,7 +38,8 @@ def stream(families: Sequence[str], levels: range, split: Split | None, seed: in
                 slots.remove((name, level))
                 continue
             seen.add(found[0].prompt)
-            yield make_task(*found)
+            task = make_task(*found)
+            yield weakened(task, found[0]) if weak else task
 
 
 def _fresh(name: str, level: int, split: Split | None, rng: Random, seen: set[str]) -> tuple[Problem, str] | None:
@@ -53,6 +57,7 @@ def _load(argument: str, options: Options) -> list[Task]:
     count = integer("generated", "count", options.get("count", "1000"), low=1)
     seed = integer("generated", "seed", options.get("seed", "0"))
     levels = interval("generated", "level", options.get("level", "1-3"))
+    weak = integer("generated", "weak", options.get("weak", "0")) > 0
     names = words(options.get("family", "compose"))
     names = tuple(FAMILIES) if names == ("all",) else names
     for unknown in (name for name in names if name not in DRAWS):
@@ -62,7 +67,7 @@ def _load(argument: str, options: Options) -> list[Task]:
     splits = [Split(name) for name in words(options.get("split", "train"))]
     for i, split in enumerate(splits):
         share = count // len(splits) + (i < count % len(splits))
-        tasks += islice(stream(names, levels, split, seed), share)
+        tasks += islice(stream(names, levels, split, seed, weak=weak), share)
     if len(tasks) < count:
         where = f"families {','.join(names)}, levels {levels.start}-{levels.stop - 1}"
         fault = f"only {len(tasks)} distinct tasks in {where}"
@@ -74,5 +79,5 @@ SOURCE = Source(
     name="generated",
     summary="seeded families; compose (the default) is learnable from scratch",
     load=_load,
-    options=("split", "level", "count", "seed", "family"),
+    options=("split", "level", "count", "seed", "family", "weak"),
 )
