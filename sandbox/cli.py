@@ -162,7 +162,7 @@ def doctor() -> None:
 @app.command()
 def selftest(
     backend: BackendOption = "auto",
-    section: Annotated[str | None, typer.Option(help="Only this section: a letter, A to J.")] = None,
+    section: Annotated[str | None, typer.Option(help="Only this section: a letter, A to L.")] = None,
     only: Annotated[str | None, typer.Option(help="Only the program of this name.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -32,12 +32,46 @@ from typing import Any
 from sandbox.errors import BadInput
 from sandbox.forms import FormFault, read_case, read_limits, read_rule
 from sandbox.limits import MEBIBYTE, Limits
-from sandbox.spec import AssertCase, CallCase, Case, Framework, GradeRequest, Program, ProgramCase, StdioCase, SuiteCase
+from sandbox.spec import (
+    AssertCase,
+    CallCase,
+    Case,
+    FileCase,
+    Framework,
+    GradeRequest,
+    InteractiveCase,
+    Program,
+    ProgramCase,
+    ProgramChecker,
+    Protocol,
+    StdioCase,
+    SuiteCase,
+)
 from sandbox.verdict import Outcome
 
 FOLDER = Path(__file__).parent / "corpus"
+# What decides in the cases below whose judge is a program; the interactor takes nothing after the answer.
+INTERACTOR = """
+import sys
+print(open(sys.argv[1]).read(), end="", flush=True)
+line = sys.stdin.readline()
+right = open(sys.argv[2]).read()
+sys.exit(42 if line == right and not sys.stdin.read().strip() else 43)
+"""
+VALIDATOR = "import sys\nsys.exit(42 if sys.stdin.read().split() == open(sys.argv[2]).read().split() else 43)\n"
+TESTLIB = "import sys\nsys.exit(0 if open(sys.argv[2], 'rb').read().split() == open(sys.argv[3], 'rb').read().split() else 1)\n"
 STANDARD_CASES: dict[str, Case] = {
     "stdio": StdioCase(stdin="2\n", stdout="4\n"),
+    "files": FileCase(inputs={"in.txt": "2\n"}, outputs={"out.txt": "4\n"}),
+    "interactive": InteractiveCase(
+        input="2\n", answer="4\n", interactor=ProgramChecker(program=Program(source=INTERACTOR))
+    ),
+    "kattis": StdioCase(stdin="2\n", stdout="4\n", checker=ProgramChecker(program=Program(source=VALIDATOR))),
+    "testlib": StdioCase(
+        stdin="2\n",
+        stdout="4\n",
+        checker=ProgramChecker(program=Program(source=TESTLIB), protocol=Protocol.TESTLIB),
+    ),
     "call": CallCase(function="f", args=(2,), expected=4),
     "method": CallCase(function="Solution.f", args=(2,), expected=4),
     "assert": AssertCase(code="assert f(2) == 4", names=("f",)),
