@@ -75,6 +75,7 @@ STANDARD_CASES: dict[str, Case] = {
     "call": CallCase(function="f", args=(2,), expected=4),
     "method": CallCase(function="Solution.f", args=(2,), expected=4),
     "assert": AssertCase(code="assert f(2) == 4", names=("f",)),
+    "referee": AssertCase(code="for n in (2,):\n    assert f(n) == 2 * n", names=("f",)),  # not for the judge alone
     "unittest": SuiteCase(
         code="import unittest\nfrom solution import f\n"
         "class TestF(unittest.TestCase):\n    def test_f(self): self.assertEqual(f(2), 4)\n"
@@ -142,6 +143,8 @@ def _specimens(path: Path, entry: dict[str, Any]) -> Iterator[Specimen]:
     if "every" in kinds:
         kinds = {**dict.fromkeys(SEPARATE_KINDS, kinds["every"]), **kinds}
         del kinds["every"]
+    if "assert" in kinds:
+        kinds = {**kinds, "referee": kinds["assert"]}
     for kind, outcomes in kinds.items():
         for outcome in "|".join(outcomes).split("|") if isinstance(outcomes, list) else outcomes.split("|"):
             Outcome(outcome)

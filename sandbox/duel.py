@@ -1,18 +1,21 @@
-"""How is a test in one jail run against a candidate in another?
+"""How is a test run against a candidate in a jail?
 
-The judge stands between the referee (trusted test code) and the player (the candidate) and passes messages, one at a
-time: whoever speaks out of turn, or in another form, loses. Every message of the player is decoded strictly before the
-referee sees it. Each side's time runs on its own clock, so a slow test is the task's fault (JE), not the candidate's;
-unless the candidate has answered so much that no test could cope.
+A test that only compares calls on plain values is decided here (`sandbox.direct`): the judge asks the player (the
+candidate) itself. For any other it stands between the referee (trusted test code, in a jail of its own) and the player,
+and passes messages, one at a time: whoever speaks out of turn, or in another form, loses. Every message of the player is
+decoded strictly before anyone sees it. Each side's time runs on its own clock, so a slow test is the task's fault (JE),
+not the candidate's; unless the candidate has answered so much that no test could cope.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sandbox.codec import CodecError, frame, loads
+from sandbox.codec import CodecError, decode, frame, loads
+from sandbox.direct import Misfit, Opaque, Plan, Undecided, judge
 from sandbox.judge import Ending, player_message
 from sandbox.lift import suite_names
 from sandbox.limits import Limits
@@ -25,28 +28,73 @@ HEAVY_BYTES, HEAVY_MESSAGES = 64 * 1024, 10_000  # answers beyond this make a te
 
 
 class Duel:
-    """A player and a referee that meet in one or more tests."""
+    """A player that meets one or more tests; `referee` starts the one that it meets them through, when first needed."""
 
-    def __init__(self, player: Wire, referee: Wire, limits: Limits):
-        self._player, self._referee, self._limits = player, referee, limits
+    def __init__(self, player: Wire, referee: Callable[[], Wire], limits: Limits):
+        self._player, self._start_referee, self._limits = player, referee, limits
+        self._referee: Wire | None = None
         self.player_seconds = self._referee_seconds = 0.0
         self._num_bytes = self._num_messages = 0
 
+    @property
+    def wires(self) -> list[Wire]:
+        return [self._player] if self._referee is None else [self._player, self._referee]
+
     def play(self, case: AssertCase | SuiteCase) -> Ending:
+        """How a test ends that runs in the referee."""
         self._num_bytes = self._num_messages = 0
         test = _test(case)
+        if self._referee is None:
+            self._referee = self._start_referee()
         try:
-            answer = self._ask({"op": "names", "names": test["names"]})
-            if type(answer.get("ok")) is not dict or set(answer["ok"]) != {"d"}:
-                raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: no list of names")
-            self._referee.send(frame({**test, "bound": answer["ok"]}))
+            self._referee.send(frame({**test, "bound": self._names(test["names"])}))
             while True:
-                message = self._hear_referee()
+                message = self._hear_referee(self._referee)
                 if "end" in message:
                     return self._decide(message)
                 self._referee.send(frame(self._ask(message)))
         except _Over as over:
             return over.ending
+
+    def decide(self, plan: Plan) -> Ending:
+        """How a test ends that the judge decides. Raises Undecided if the answers show that it cannot."""
+        opaque: defaultdict[tuple[str, Any], Opaque] = defaultdict(Opaque)
+
+        def read(tree: Any) -> Any:
+            return decode(tree, lambda tag, payload: opaque[tag, payload])
+
+        def ask(name: str, args: list[Any], kwargs: list[list[Any]]) -> Any:
+            if name not in bound:
+                raise _Over(flags=(Outcome.RE,), detail=f"the program does not define {name!r}")
+            if set(bound[name]) != {"h"}:
+                raise Undecided  # it is a value, or a type of Python's own
+            answer = self._ask({"op": "call", **bound[name], "args": args, "kwargs": kwargs})
+            if "op" in answer:
+                raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: a call of what was never given")
+            if "error" in answer:
+                text = str(answer["error"]["text"])
+                flags = (Outcome.MLE, Outcome.RE) if text.startswith("MemoryError") else (Outcome.RE,)
+                raise _Over(flags=flags, detail=text)
+            return read(answer["ok"])
+
+        try:
+            pairs = self._names(plan.names)["d"]
+            bound = {name: tree if type(tree) is dict else {} for name, tree in pairs}
+            holds = all(judge(check, ask) for check in plan.checks)
+            ending = Ending() if holds else Ending(flags=(Outcome.WA,), detail="an assertion failed")
+        except Misfit as misfit:
+            ending = Ending(flags=(Outcome.RE,), detail=f"bad result: {misfit} in the test")
+        except _Over as over:
+            return over.ending
+        return Ending(gone=True) if self._player.ended else ending
+
+    def _names(self, names: Sequence[str]) -> dict[str, Any]:
+        """What the player has under these names, as the encoded dict of its answer."""
+        answer = self._ask({"op": "names", "names": list(names)})
+        found = answer.get("ok")
+        if type(found) is not dict or set(found) != {"d"} or any(type(name) is not str for name, _ in found["d"]):
+            raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: no list of names")
+        return found
 
     def _decide(self, message: dict[str, Any]) -> Ending:
         kind, detail = message["end"], message["detail"]
@@ -92,9 +140,8 @@ class Duel:
             raise _Over(alive=False, flags=flags, detail=f"bad result: {text}" if kind == "bad" else text)
         return answer
 
-    def _hear_referee(self) -> dict[str, Any]:
+    def _hear_referee(self, referee: Wire) -> dict[str, Any]:
         """The referee's next message, waited for on its own clock."""
-        referee = self._referee
         began = time.monotonic()
         deadline = began + VALIDATION.wall_seconds - self._referee_seconds
         in_time = self._wait(lambda: bool(referee.frames or referee.ended or referee.overflow), deadline)
@@ -110,7 +157,7 @@ class Duel:
         raise _Over(alive=False, flags=(Outcome.JE,), detail="the test is faulty: it ended, or took too long")
 
     def _wait(self, until: Callable[[], bool], deadline: float) -> bool:
-        return pump([self._player, self._referee], until, deadline)
+        return pump(self.wires, until, deadline)
 
 
 def _test(case: AssertCase | SuiteCase) -> dict[str, Any]:

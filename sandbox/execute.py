@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sandbox import direct
 from sandbox.backend import Backend, Job, Run, RunExit, Slot
 from sandbox.build import Builds, CompileFailed, Runnable
 from sandbox.checkers import text_matches, values_match
@@ -67,10 +68,11 @@ _ASSERTION = re.compile(rb"[Aa]ssert(ion|_eq|_ne|!)?|panicked at")  # what the r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A case result, and whether a busy machine may have decided it."""
+    """A case result, whether a busy machine may have decided it, and who did."""
 
     result: CaseResult
     near: bool = False
+    proxied: bool = False  # decided by a test in the referee's jail
 
 
 class Executor:
@@ -219,32 +221,38 @@ class Executor:
         slack: float = 1.0,
         *,
         stop_early: bool = False,
+        proxied: bool = False,
     ) -> list[Trial]:
-        """The results of the first few cases, at least one. They are of one kind."""
+        """The results of the first few cases, at least one. They are of one kind. With `proxied` all go to the referee."""
         pytest = any(isinstance(case, SuiteCase) and case.framework is Framework.PYTEST for case in cases)
-        library = pytest_archive() if pytest else b""
         longer = replace(_widen(limits, slack), wall_seconds=limits.wall_seconds + VALIDATION.wall_seconds)
+        patient = replace(VALIDATION, wall_seconds=longer.wall_seconds)
+
+        def start_referee() -> Wire:
+            job = Job(driver="referee", source=pytest_archive() if pytest else b"", limits=patient)
+            return Wire(self._start("referee", (), job), patient, discard=True)
+
         player = self._open(program, program.job(longer, "player"))
-        try:
-            patient = replace(VALIDATION, wall_seconds=longer.wall_seconds)
-            job = Job(driver="referee", source=library, limits=patient)
-            referee = Wire(self._start("referee", (), job), patient, discard=True)
-        except BaseException:
-            player.finish(kill=True)
-            raise
-        duel = Duel(player, referee, limits)
+        duel = Duel(player, start_referee, limits)
         batch = _Batch(limits, slack)
-        for case in cases:
-            began = duel.player_seconds
-            ending = duel.play(case)
-            batch.add(ending, None, duel.player_seconds - began)
-            if not ending.alive or (stop_early and ending.flags):
-                break
-        self._goodbye([player, referee], batch)
         try:
+            for case in cases:
+                began = duel.player_seconds
+                plan = direct.plan(case) if isinstance(case, AssertCase) and not proxied else None
+                try:
+                    ending = duel.decide(plan) if plan else duel.play(case)
+                except direct.Undecided:
+                    break  # it begins a batch of its own
+                batch.add(ending, None, duel.player_seconds - began, proxied=plan is None)
+                if not ending.alive or (stop_early and ending.flags):
+                    break
+            self._goodbye(duel.wires, batch)
             ended, seen = self._finish(player, kill=True)
         finally:
-            self._finish(referee, kill=True)
+            for wire in duel.wires:
+                self._finish(wire, kill=True)
+        if not batch.size:
+            return self.asserts(program, cases[:1], limits, slack, stop_early=stop_early, proxied=True)
         return batch.trials(ended, seen, unsolicited=bool(player.frames))
 
     def _compare(self, rule: Rule, given: str, output: bytes, right: Sequence[str]) -> Ending:
@@ -357,11 +365,15 @@ class _Batch:
 
     def __init__(self, limits: Limits, slack: float):
         self._limits, self._slack = limits, slack
-        self._cases: list[tuple[Ending, Any, float]] = []
+        self._cases: list[tuple[Ending, Any, float, bool]] = []
         self.alive = True
 
-    def add(self, ending: Ending, output: Any, seconds: float) -> None:
-        self._cases.append((ending, output, seconds))
+    @property
+    def size(self) -> int:
+        return len(self._cases)
+
+    def add(self, ending: Ending, output: Any, seconds: float, *, proxied: bool = False) -> None:
+        self._cases.append((ending, output, seconds, proxied))
         self.alive = ending.alive
 
     def trials(self, ended: RunExit, seen: Seen, *, unsolicited: bool) -> list[Trial]:
@@ -375,9 +387,9 @@ class _Batch:
             self._cases.pop()
             flags = set()
             unsolicited = False
-        total = sum(seconds for *_, seconds in self._cases) or 1.0
+        total = sum(seconds for _, _, seconds, _ in self._cases) or 1.0
         trials: list[Trial] = []
-        for ending, output, seconds in self._cases:
+        for ending, output, seconds, proxied in self._cases:
             last = len(trials) == len(self._cases) - 1
             own = set(ending.flags) | (flags if last else set())
             detail = (explain(flags, limits) if last else "") or ending.detail
@@ -404,6 +416,7 @@ class _Batch:
                         share=ending.share if own <= {Outcome.PA} else None,
                     ),
                     near=near,
+                    proxied=proxied,
                 )
             )
         return trials

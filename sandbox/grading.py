@@ -83,8 +83,9 @@ def grade_one(executor: Executor, request: GradeRequest, quiet: Quiet, retries: 
     cause = ""
     for attempt in range(1, retries + 2):
         try:
-            results = _Grading(executor, request, source, quiet).results()
-            return _of_cases(request, results, executor.isolation, attempt)
+            grading = _Grading(executor, request, source, quiet)
+            results = grading.results()
+            return _of_cases(request, results, grading.integrity, executor.isolation, attempt)
         except CompileFailed as error:
             return whole(request, Outcome.CE, str(error), executor.isolation, attempts=attempt)
         except Dropped:
@@ -108,6 +109,13 @@ class _Grading:
     def __init__(self, executor: Executor, request: GradeRequest, source: bytes, quiet: Quiet):
         self._executor, self._request, self._source, self._quiet = executor, request, source, quiet
         self._program = Runnable()
+        self._proxied = False
+
+    @property
+    def integrity(self) -> Integrity:
+        """Of the results: assert cases that needed no referee are as separate as calls."""
+        expected = _integrity(self._request)
+        return Integrity.SEPARATED if expected is Integrity.PROXIED and not self._proxied else expected
 
     def results(self) -> list[CaseResult]:
         cases = self._request.cases
@@ -124,6 +132,7 @@ class _Grading:
                 trials = self._run(batch, SLACK)
             self._executor.check()  # what was killed for nobody is no result
             for offset, trial in enumerate(trials):
+                self._proxied |= trial.proxied
                 found.append(self._settle(cases[start + offset], trial))
                 if found[-1].outcome is Outcome.CE:
                     return [found[-1]] * len(cases)
@@ -174,6 +183,7 @@ def _same_kind(cases: Sequence[Case]) -> Sequence[Case]:
 
 
 def _integrity(request: GradeRequest) -> Integrity:
+    """What is promised before anything ran."""
     if any(isinstance(case, ProgramCase) for case in request.cases):
         return Integrity.COOPERATIVE
     proxied = any(isinstance(case, AssertCase | SuiteCase) for case in request.cases)
@@ -184,13 +194,17 @@ def whole(request: GradeRequest, outcome: Outcome, detail: str, isolation: Isola
     """A verdict that no case had a part in."""
     results = [bare(outcome, detail)] * len(request.cases)
     points = 0.0 if request.groups and outcome not in UNSCORABLE else None
-    return _verdict(request, outcome, points, results, bare(outcome, detail).detail, isolation, attempts)
+    return _verdict(
+        request, outcome, points, results, bare(outcome, detail).detail, _integrity(request), isolation, attempts
+    )
 
 
-def _of_cases(request: GradeRequest, results: list[CaseResult], isolation: Isolation, attempts: int) -> Verdict:
+def _of_cases(
+    request: GradeRequest, results: list[CaseResult], integrity: Integrity, isolation: Isolation, attempts: int
+) -> Verdict:
     outcome, points = outcome_and_points(request.groups, results)
     first = next((case for case in results if case.outcome is outcome), results[0])
-    return _verdict(request, outcome, points, results, first.detail, isolation, attempts)
+    return _verdict(request, outcome, points, results, first.detail, integrity, isolation, attempts)
 
 
 def _verdict(
@@ -199,13 +213,14 @@ def _verdict(
     points: float | None,
     results: list[CaseResult],
     detail: str,
+    integrity: Integrity,
     isolation: Isolation,
     attempts: int,
 ) -> Verdict:
     return Verdict(
         outcome=outcome,
         cases=tuple(results),
-        integrity=_integrity(request),
+        integrity=integrity,
         isolation=isolation,
         detail=detail,
         attempts=attempts,

@@ -27,7 +27,7 @@ def humaneval(prompt: str, entry_point: str, test: str) -> AssertCase:
     target = next((node for node in _parse(prompt).body if _defines(node, entry_point)), None)
     if target is None:
         raise ValueError(f"the prompt does not define {entry_point!r}")
-    _tree(test)
+    parsed(test)
     helpers = "".join(f"{line}\n" for line in prompt.split("\n")[: target.lineno - 1]).rstrip("\n")
     prelude = f"{helpers}\n" if helpers else ""
     return AssertCase(code=f"{test}\n\ncheck({entry_point})\n", names=(entry_point,), prelude=prelude)
@@ -63,7 +63,7 @@ def suite_names(code: str, module: str) -> tuple[str, ...]:
     >>> suite_names("import solution as s\\nfrom solution import f\\nassert f() == s.g()", "solution")
     ('f', 'g')
     """
-    tree = _tree(code)
+    tree = parsed(code)
     aliases: set[str] = set()
     found: set[str] = set()
     for node in ast.walk(tree):
@@ -83,7 +83,7 @@ def free_names(code: str, defined: Collection[str] = ()) -> tuple[str, ...]:
     """The names that `code` reads and does not bind, sorted; of builtins only those in `defined`."""
     read: set[str] = set()
     bound: set[str] = set()
-    for node in ast.walk(_tree(code)):
+    for node in ast.walk(parsed(code)):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -99,7 +99,7 @@ def free_names(code: str, defined: Collection[str] = ()) -> tuple[str, ...]:
 
 def defined_names(code: str) -> frozenset[str]:
     """The functions and classes that a program defines at its top level. Raises SyntaxError."""
-    body = _tree(code.replace("\r\n", "\n")).body
+    body = parsed(code.replace("\r\n", "\n")).body
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return frozenset(node.name for node in body if isinstance(node, kinds))
 
@@ -108,14 +108,14 @@ def _modules_used(code: str) -> set[str]:
     """Names of standard modules of which `code` only reads attributes."""
     owners: set[str] = set()
     alone: set[str] = set()
-    for node in ast.walk(_tree(code)):
+    for node in ast.walk(parsed(code)):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Name):
                 (owners if isinstance(node, ast.Attribute) else alone).add(child.id)
     return (owners - alone) & sys.stdlib_module_names
 
 
-def _tree(code: str) -> ast.Module:
+def parsed(code: str) -> ast.Module:
     """`ast.parse`, without the warnings that are the author's affair (an invalid escape in a string)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -125,9 +125,9 @@ def _tree(code: str) -> ast.Module:
 def _parse(prompt: str) -> ast.Module:
     """A prompt may end in a signature without a body."""
     try:
-        return _tree(prompt)
+        return parsed(prompt)
     except SyntaxError:
-        return _tree(f"{prompt.rstrip()}\n    pass\n")
+        return parsed(f"{prompt.rstrip()}\n    pass\n")
 
 
 def _defines(node: ast.stmt, name: str) -> bool:

@@ -227,6 +227,10 @@ def test_cases_of_several_kinds_mix_in_one_request(grader: Grader) -> None:
     test = AssertCase(code="assert f(2) == 2", names=("f",))
     verdict = one(grader, source, call, stdio, test, call, stdio)
     assert [case.outcome for case in verdict.cases] == ["AC"] * 5
+    assert verdict.integrity == "separated"
+    test = AssertCase(code="for x in range(3): assert f(x) == x", names=("f",))
+    verdict = one(grader, source, call, stdio, test, call, stdio)
+    assert [case.outcome for case in verdict.cases] == ["AC"] * 5
     assert verdict.integrity == "proxied"
     assert one(grader, source, call, stdio).integrity == "separated"
 

@@ -177,7 +177,8 @@ def test_a_section_and_a_name_choose() -> None:
     specimens, checks = chosen("i")
     assert {s.section for s in specimens} == {"I_bad_input"}
     assert checks == list(CHECKS)
-    assert [s.name for s in chosen(None, "exit0_top")[0]] == ["exit0_top.stdio", "exit0_top.call", "exit0_top.assert"]
+    kinds = ("stdio", "call", "assert", "referee")
+    assert [s.name for s in chosen(None, "exit0_top")[0]] == [f"exit0_top.{kind}" for kind in kinds]
     assert [s.name for s in chosen("A", "exit0_top.call")[0]] == ["exit0_top.call"]
     assert [check.name for check in chosen(None, "overload")[1]] == ["overload"]
     for section, only in (("Z", None), (None, "exit0"), ("B", "exit0_top")):
