@@ -28,6 +28,7 @@ from sandbox.limits import MEBIBYTE, Limits
 from sandbox.run_once import RunRequest, run_once
 from sandbox.samples import FileSample, read_samples, read_tasks, write_lines
 from sandbox.spec import Program
+from sandbox.speed import TimeFactors, read_factor
 from sandbox.verdict import Outcome, Status, Verdict
 
 app = typer.Typer(help="Run and judge untrusted programs.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -44,11 +45,13 @@ def grade(
     min_isolation: Annotated[str, typer.Option(help="Refuse a backend weaker than this one.")] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
     out: Annotated[Path | None, typer.Option(help="Write results here, one JSON object a line.")] = None,
+    time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
 ) -> None:
     """Grade every sample against its task."""
     with _faults():
         rows = read_samples(samples, read_tasks(tasks))
-        with Grader(backend=backend, workers=workers, min_isolation=min_isolation) as grader:
+        times = TimeFactors(machine=read_factor(time_factor, backend))
+        with Grader(backend=backend, workers=workers, min_isolation=min_isolation, times=times) as grader:
             verdicts = grader.grade([row.request for row in rows])
         if out is not None:
             pairs = zip(rows, verdicts, strict=True)
@@ -196,7 +199,7 @@ def _faults() -> Iterator[None]:
         sys.stderr.write(f"sandbox: {error}\n")
         raise typer.Exit(2) from None
     except ValueError as error:
-        if not str(error).startswith("backend "):
+        if not str(error).startswith(("backend ", "time_factor ")):
             raise
         sys.stderr.write(f"sandbox: {error}\n")
         raise typer.Exit(2) from None

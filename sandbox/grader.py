@@ -29,6 +29,7 @@ from sandbox.judge import bare
 from sandbox.languages import Toolchain
 from sandbox.run_once import RunRequest, RunResult, run_on
 from sandbox.spec import GradeRequest
+from sandbox.speed import BY_LANGUAGE, TimeFactors
 from sandbox.verdict import Isolation, Outcome, Verdict
 
 
@@ -36,15 +37,23 @@ class Grader:
     """Grades requests on `workers` threads (default: one per core), each with warm slots of `backend`.
 
     Raises SandboxUnavailable at once if the backend cannot work here, or is weaker than `min_isolation`.
-    Use it as a context manager, or call `close`.
+    Use it as a context manager, or call `close`. `times` says how limits of time are stretched: by default for slow
+    languages, and not for a slow machine.
     """
 
-    def __init__(self, backend: str = "auto", workers: int | None = None, retries: int = 1, min_isolation: str = ""):
+    def __init__(
+        self,
+        backend: str = "auto",
+        workers: int | None = None,
+        retries: int = 1,
+        min_isolation: str = "",
+        times: TimeFactors = BY_LANGUAGE,
+    ):
         if workers is not None and workers < 1:
             raise ValueError(f"workers is {workers}: give at least 1, or None for one per core")
         if retries < 0:
             raise ValueError(f"retries is {retries}: give 0 or more")
-        self._pool = _Pool(open_backend(backend, min_isolation), workers or os.cpu_count() or 1, retries)
+        self._pool = _Pool(open_backend(backend, min_isolation), workers or os.cpu_count() or 1, retries, times)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     @property
@@ -130,8 +139,8 @@ _Work = tuple[int, _Request, _Done, threading.Event]
 class _Pool:
     """The workers. Knows nothing of the Grader, so that one that is forgotten is collected and closed."""
 
-    def __init__(self, backend: Backend, workers: int, retries: int):
-        self.backend, self.workers, self._retries = backend, workers, retries
+    def __init__(self, backend: Backend, workers: int, retries: int, times: TimeFactors):
+        self.backend, self.workers, self._retries, self._times = backend, workers, retries, times
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._executors: list[Executor] = []
@@ -206,4 +215,4 @@ class _Pool:
                 return run_on(executor, request, self._retries)
         if is_dropped:
             return whole(request, Outcome.IE, "dropped before it began", isolation)
-        return grade_one(executor, request, self._quiet, self._retries, isolation)
+        return grade_one(executor, request, self._quiet, self._retries, isolation, self._times)

@@ -10,6 +10,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from math import fsum
 
 from sandbox.backend import SandboxUnavailable
@@ -32,6 +33,7 @@ from sandbox.spec import (
     StdioCase,
     SuiteCase,
 )
+from sandbox.speed import TimeFactors, stretched
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict
 
 SLACK = 1.25  # of the cpu limit, in a first run
@@ -72,12 +74,20 @@ class Quiet:
                 self._condition.notify_all()
 
 
-def grade_one(executor: Executor, request: GradeRequest, quiet: Quiet, retries: int, isolation: Isolation) -> Verdict:
+def grade_one(
+    executor: Executor, request: GradeRequest, quiet: Quiet, retries: int, isolation: Isolation, times: TimeFactors
+) -> Verdict:
     """The verdict on one request; never raises for what a program does or what breaks beneath it."""
+    if fault := request_fault(request):
+        return whole(request, Outcome.JE, fault, isolation)
+    factor = times.of(request.program.language)
+    stretched_request = request if factor == 1.0 else replace(request, limits=stretched(request.limits, factor))
+    verdict = _grade(executor, stretched_request, quiet, retries, isolation)
+    return verdict if factor == 1.0 else replace(verdict, time_factor=factor)
+
+
+def _grade(executor: Executor, request: GradeRequest, quiet: Quiet, retries: int, isolation: Isolation) -> Verdict:
     source, fault = source_fault(request.program.source)
-    task_fault = request_fault(request)
-    if task_fault:
-        return whole(request, Outcome.JE, task_fault, isolation)
     if fault:
         return whole(request, Outcome.CE, fault, isolation)
     cause = ""

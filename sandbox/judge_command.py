@@ -10,6 +10,9 @@ from rich.table import Table
 
 from sandbox.errors import BadInput
 from sandbox.grader import Grader
+from sandbox.speed import TimeFactors
+
+EQUAL = TimeFactors(languages=False)  # the format has one limit for all languages
 
 
 def judge_package(
@@ -23,7 +26,7 @@ def judge_package(
         raise BadInput(f"{folder}: no folder: name that of a problem package, with a problem.yaml in it")
     problem = read_problem(folder)
     found = jury.submissions(problem, paths)
-    with Grader(backend=backend, workers=workers, min_isolation=min_isolation) as grader:
+    with Grader(backend=backend, workers=workers, min_isolation=min_isolation, times=EQUAL) as grader:
         if seconds is None:
             references = jury.submissions(problem) if paths and problem.time.seconds is None else found
             seconds = jury.time_limit(problem, references, grader)

@@ -104,6 +104,7 @@ class Verdict:
     attempts: int = 1
     points: float | None = None  # where the request has groups, and the verdict is PASS or FAIL
     max_points: float | None = None
+    time_factor: float = 1.0  # what the request's limits of time were multiplied by
     schema: int = field(default=SCHEMA)
 
     @property
