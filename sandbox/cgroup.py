@@ -98,17 +98,17 @@ def make(name: str) -> Group | None:
     return None
 
 
-def parents() -> dict[str, Path]:
-    """The folder below which this process may make groups, by controller."""
+def parents(process: Path = Path("/proc/self")) -> dict[str, Path]:
+    """The folder below which `process` (this one, but for a test) may make groups, by controller."""
     mounts: dict[str, Path] = {}
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in (process / "mounts").read_text().splitlines():
         _, where, kind, options, *_ = line.split()
         if kind == "cgroup2":
             mounts["unified"] = Path(where)
         elif kind == "cgroup":
             mounts.update({controller: Path(where) for controller in V1_FILES if controller in options.split(",")})
     found: dict[str, Path] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in (process / "cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
         for controller in names.split(",") if names else ["unified"]:
             if controller not in mounts:

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -148,13 +149,15 @@ def image_dockerfile() -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Say what this machine offers, and what would make it offer more; exit code 1 if no jail can open."""
     from sandbox.doctor import probe
 
     findings = probe()
     console = Console(soft_wrap=True)
-    for finding in findings:
+    if as_json:
+        print(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=1))
+    for finding in findings if not as_json else ():
         state = "ok" if finding.ok else "MISSING" if finding.required else "weaker"
         remedy = "" if finding.ok else f"; {finding.remedy}"
         console.print(f"{state:8}{finding.name}: {finding.detail}{remedy}", markup=False, highlight=False)
@@ -165,7 +168,7 @@ def doctor() -> None:
 @app.command()
 def selftest(
     backend: BackendOption = "auto",
-    section: Annotated[str | None, typer.Option(help="Only this section: a letter, A to L.")] = None,
+    section: Annotated[str | None, typer.Option(help="Only this section: a letter, A to M.")] = None,
     only: Annotated[str | None, typer.Option(help="Only the program of this name.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -36,7 +36,7 @@ FIRST_ID = HOST_ID + 0x40_0000  # uids nobody has: one per container, because th
 _numbers = itertools.count()
 MEMORY_BYTES, DISK_BYTES = 4096 * MEBIBYTE, 1024 * MEBIBYTE  # hard bounds of a container
 PROCESSES, INODES = 512, 100_000
-HIDDEN = ("coderl", "judge", "dev")  # folders of the image's root that programs do not see into
+HIDDEN = ("/coderl", "/judge", "/dev", "/etc/hostname", "/etc/resolv.conf")  # what programs do not see into
 PACKAGE_BOOT = """
 import sys, types
 package = sys.modules["sandbox"] = types.ModuleType("sandbox")
@@ -72,6 +72,10 @@ def engine() -> Any:
         raise SandboxUnavailable("no docker: its Python package is missing: pip install 'coderl[docker]'") from None
     client = None
     try:
+        host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        if host.startswith("unix://"):  # the library forgets to close a socket that does not connect
+            with socket.socket(socket.AF_UNIX) as trial:
+                trial.connect(host.removeprefix("unix://"))
         client = docker.from_env(timeout=60)
         client.ping()
     except Exception as error:
@@ -227,7 +231,7 @@ class _ContainerSlot(ZygoteSlot):
                 memswap_limit=MEMORY_BYTES, user=f"{user}:{user}", ipc_mode="private", shm_size=64 * MEBIBYTE,
                 tmpfs={"/box/work": tmpfs, "/tmp": tmpfs}, environment=dict(ENVIRONMENT), working_dir="/",
                 labels={LABEL: _life(os.getpid()), HOME_LABEL: _home()}, runtime=self._runtime,
-                log_config={"type": "none"}, init=False,
+                log_config={"type": "none"}, init=False, hostname="sandbox",
                 mounts=[
                     Mount("/coderl/sandbox", PACKAGE, type="bind", read_only=True),
                     Mount("/judge", str(folder), type="bind", read_only=True),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import cgroup, seccomp, syscalls
+from sandbox import cgroup, languages, place, seccomp, syscalls
+from sandbox.backend import SandboxUnavailable, open_backend
 
 KERNEL_NEEDED = (5, 12)  # mount_setattr
 # Tried in a process of its own: a namespace once entered is not left.
@@ -45,9 +45,9 @@ class Finding:
 def probe() -> list[Finding]:
     """Everything that matters to the backends, required things first."""
     if not sys.platform.startswith("linux"):
-        remedy = "run the sandbox in a Linux machine, virtual machine or container"
+        remedy = "run `sandbox serve` in a Linux container or virtual machine, and use it as backend remote"
         return [Finding(name="kernel", ok=False, detail=sys.platform, required=True, remedy=remedy)]
-    return [*_required(), *_optional()]
+    return [*_required(), *_optional(), *_backends(), _languages()]
 
 
 def _required() -> Iterator[Finding]:
@@ -63,19 +63,7 @@ def _required() -> Iterator[Finding]:
     trial = subprocess.run(
         [sys.executable, "-I", "-S", "-c", NAMESPACE_TRIAL], capture_output=True, text=True, timeout=30, check=False
     )
-    yield _finding("user namespaces", trial.returncode == 0, trial.stderr.strip() or "can be made", _namespace_remedy())
-
-
-def _namespace_remedy() -> str:
-    if _read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return "AppArmor forbids them: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run as root"
-    if _read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-        return "sudo sysctl kernel.unprivileged_userns_clone=1, or run as root"
-    if _read("/proc/sys/user/max_user_namespaces") == "0":
-        return "sudo sysctl user.max_user_namespaces=10000"
-    return (
-        "in a container: start it with --security-opt seccomp=unconfined --cap-add SYS_ADMIN, or use the docker backend"
-    )
+    yield _finding("user namespaces", trial.returncode == 0, trial.stderr.strip() or "can be made", _here().namespaces)
 
 
 def _optional() -> Iterator[Finding]:
@@ -95,22 +83,38 @@ def _optional() -> Iterator[Finding]:
         f"{'v2' if 'unified' in parents else 'v1'}: {', '.join(sorted(parents))} writable"
         if memory
         else "memory is not writable: memory is bounded by address space and by polling",
-        "run as root, or under `systemd-run --user --scope -p Delegate=yes`",
+        _here().groups,
         required=False,
     )
-    engine = _docker()
-    yield _finding("docker engine", not engine, engine or "answers", "only for backend docker", required=False)
 
 
-def _docker() -> str:
-    """Why there is no engine; empty when one answers."""
-    if shutil.which("docker") is None:
-        return "no docker client is installed"
-    try:
-        done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no answer"])[-1]
+def _here() -> place.Place:
+    return place.find(Path("/"), os.environ)
+
+
+def _backends() -> Iterator[Finding]:
+    """Which backends open: the proof of all the rest."""
+    remedies = {
+        "jail": "see the lines above",
+        "docker": "start an engine (apt-get install docker.io; or set DOCKER_HOST), then `sandbox image build`",
+        "landlock": "see the lines above; as root, with an interpreter that other users can read",
+    }
+    for name, remedy in remedies.items():
+        try:
+            backend = open_backend(name)
+        except SandboxUnavailable as error:
+            yield _finding(f"backend {name}", False, str(error), remedy, required=False)
+            continue
+        backend.close()
+        yield _finding(f"backend {name}", True, "works", "", required=False)
+
+
+def _languages() -> Finding:
+    found = languages.available()
+    missing = {name: text for name, text in found.items() if text.startswith("language ")}
+    there = ", ".join(name for name in found if name not in missing)
+    remedy = "; ".join(text.removeprefix("language ") for text in missing.values())
+    return _finding("languages", not missing, there, remedy, required=False)
 
 
 def _finding(name: str, ok: bool, detail: str, remedy: str, *, required: bool = True) -> Finding:

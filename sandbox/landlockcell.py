@@ -13,6 +13,7 @@ import resource
 import signal
 import stat
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -61,7 +62,7 @@ class LandlockCell:
             os.chown(folder, self._run_id, self._run_id)
         rules = dict.fromkeys(config["read"], sys.LANDLOCK_READ)
         if hidden := config.get("read_root_but"):  # of a root whose folders the judge does not know
-            rules |= {f"/{name}": sys.LANDLOCK_READ for name in os.listdir("/") if name not in hidden}
+            rules |= dict.fromkeys(_all_but(hidden, "/"), sys.LANDLOCK_READ)
             rules["/dev"] = sys.LANDLOCK_READ_DIR
         rules |= {path: sys.LANDLOCK_READ & ~sys.LANDLOCK_READ_DIR for path in rules if not os.path.isdir(path)}
         rules |= {f"/dev/{name}": sys.LANDLOCK_DEVICE for name in DEVICES}
@@ -159,6 +160,16 @@ class LandlockCell:
             finally:
                 os._exit(0)
         os.waitpid(helper, 0)
+
+
+def _all_but(hidden: Sequence[str], folder: str) -> Iterator[str]:
+    """Paths that together open `folder` but for the `hidden` ones in it."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if any(other.startswith(path + "/") for other in hidden) and not os.path.islink(path):
+            yield from _all_but(hidden, path)
+        elif path not in hidden:
+            yield path
 
 
 def _meter(fds: dict[str, int], first: bool) -> Meter | None:

@@ -39,7 +39,7 @@ ABSENT: dict[str, tuple[int, int | None]] = {
 DENIED: dict[str, tuple[int, int | None]] = {
     "mbind": (237, 235), "set_mempolicy": (238, 237), "migrate_pages": (256, 238), "move_pages": (279, 239),
     "set_mempolicy_home_node": (450, 450), "adjtimex": (159, 171), "clock_adjtime": (305, 266), "nfsservctl": (180, 42),
-    "sysfs": (139, None), "ustat": (136, None),
+    "sysfs": (139, None), "ustat": (136, None), "sync": (162, 81), "syncfs": (306, 267),  # of all that the machine writes
 }  # fmt: skip
 ZYGOTE_ONLY: dict[str, tuple[int, int | None]] = {"mount": (165, 40), "umount2": (166, 39)}
 FIRST_UNKNOWN = 457  # statmount; calls from here on are not in the list above
@@ -49,7 +49,8 @@ SHARED: dict[str, tuple[int, int | None]] = {
     "inotify_init": (253, None), "inotify_init1": (294, 26),  # Landlock lets it watch folders that cannot be listed
 }  # fmt: skip
 CLONE, IOCTL, SOCKET, PERSONALITY = (56, 220), (16, 29), (41, 198), (135, 92)
-SOCKETPAIR = (53, 199)
+SOCKETPAIR, PIPE2 = (53, 199), (293, 59)
+NOTIFICATION_PIPE = 0x80  # O_EXCL: the kernel writes into it
 SOCK_DGRAM, SOCKET_TYPES = 2, 0xF
 # Whose limits or priority: of the caller alone (0). Where a program shares its uid with the zygote, it could starve that.
 OF_SELF = {
@@ -90,12 +91,18 @@ def base_filter(*, shared: bool = False) -> bytes:
         for line in (_op(_EQUAL, request, no=1), _op(_RETURN, _RET_ERRNO | errno.EPERM))
     ]
     code += _on(IOCTL[column], _ARGUMENT_1, requests)
+    only_unix = [_op(_EQUAL, AF_UNIX, yes=1), _op(_RETURN, _RET_ERRNO | errno.EACCES)]  # others load modules, too
+    pairs = list(only_unix)
     if shared:
         code += _refuse(SHARED, column, _RET_ERRNO | errno.EACCES)
         # a datagram socket sends to any path, even one that was born connected
         datagram = [_op(_AND, SOCKET_TYPES), _op(_EQUAL, SOCK_DGRAM, no=1), _op(_RETURN, _RET_ERRNO | errno.EACCES)]
-        code += _on(SOCKETPAIR[column], _ARGUMENT_1, datagram)
-    code += _on(SOCKET[column], _ARGUMENT_0, [_op(_EQUAL, AF_UNIX, yes=1), _op(_RETURN, _RET_ERRNO | errno.EACCES)])
+        pairs += [_op(_LOAD, _ARGUMENT_1), *datagram]
+    code += _on(SOCKET[column], _ARGUMENT_0, only_unix)
+    code += _on(SOCKETPAIR[column], _ARGUMENT_0, pairs)
+    code += _on(
+        PIPE2[column], _ARGUMENT_1, [_op(_ANY_BIT, NOTIFICATION_PIPE, no=1), _op(_RETURN, _RET_ERRNO | errno.EPERM)]
+    )
     only_self = [_op(_EQUAL, 0, yes=1), _op(_RETURN, _RET_ERRNO | errno.EPERM)]
     for pair in OF_SELF.values():
         code += _on(pair[column], _ARGUMENT_0, only_self)

@@ -345,7 +345,7 @@ def test_file_caches_of_one_run_are_not_charged_to_the_next(run: Runner) -> None
 def test_cpu_time_sums_over_children(run: Runner) -> None:
     code = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
     usage, _ = run(code, cpu_seconds=0.4)
-    assert usage.cpu_exceeded and usage.cpu_ms < 1500 and usage.wall_ms < 1000
+    assert usage.cpu_exceeded and usage.cpu_ms < 1500
 
 
 def test_sleep_is_not_cpu_time_and_the_backstop_fires(slot: Slot) -> None:

@@ -26,6 +26,8 @@ def answer(code: bytes, arch: int, number: int, *arguments: int) -> int:
         at += 1
         if operation == 0x20:
             (register,) = struct.unpack_from("<I", data, constant)
+        elif operation == 0x54:
+            register &= constant
         elif operation == 0x06:
             return constant
         else:
@@ -53,7 +55,12 @@ def test_everything_else_is_allowed(machine: tuple[int, int]) -> None:
     column, arch = machine
     code = seccomp.base_filter()
     listed = {n[column] for table in (seccomp.KILL, seccomp.ABSENT, seccomp.DENIED) for n in table.values()}
-    listed |= {seccomp.SOCKET[column], seccomp.PERSONALITY[column], seccomp.OF_SELF_SECOND["ioprio_set"][0][column]}
+    listed |= {
+        seccomp.SOCKET[column],
+        seccomp.SOCKETPAIR[column],
+        seccomp.PERSONALITY[column],
+        seccomp.OF_SELF_SECOND["ioprio_set"][0][column],
+    }
     for number in set(range(seccomp.FIRST_UNKNOWN)) - listed:
         assert answer(code, arch, number) == ALLOW, number
 
@@ -81,11 +88,32 @@ def test_arguments_decide_about_sockets_terminals_and_personality(machine: tuple
     assert answer(code, arch, seccomp.SOCKET[column], 1) == ALLOW
     for family in (0, 2, 10, 16, 17, 40):
         assert answer(code, arch, seccomp.SOCKET[column], family) == error(errno.EACCES)
+        assert answer(code, arch, seccomp.SOCKETPAIR[column], family, 1) == error(errno.EACCES)
+    assert answer(code, arch, seccomp.SOCKETPAIR[column], 1, 2) == ALLOW
+    assert answer(code, arch, seccomp.PIPE2[column], 0, 0x80800) == ALLOW  # O_CLOEXEC, O_NONBLOCK
+    assert answer(code, arch, seccomp.PIPE2[column], 0, 0x80) == error(errno.EPERM)  # O_NOTIFICATION_PIPE
     assert answer(code, arch, seccomp.IOCTL[column], 0, 0x5401) == ALLOW  # TCGETS, isatty
     for request in (0x5412, 0x541C):
         assert answer(code, arch, seccomp.IOCTL[column], 0, request) == error(errno.EPERM)
     assert answer(code, arch, seccomp.PERSONALITY[column], 0xFFFFFFFF) == ALLOW
     assert answer(code, arch, seccomp.PERSONALITY[column], 0x0040000) == error(errno.EPERM)
+
+
+def test_where_sockets_are_shared_only_connected_pairs_are_left(machine: tuple[int, int]) -> None:
+    column, arch = machine
+    code = seccomp.base_filter(shared=True)
+    for name, numbers in seccomp.SHARED.items():
+        if numbers[column] is not None:
+            assert answer(code, arch, numbers[column], 1) == error(errno.EACCES), name
+    for kind, wanted in (
+        (1, ALLOW),
+        (0x80801, ALLOW),
+        (5, ALLOW),
+        (2, error(errno.EACCES)),
+        (0x802, error(errno.EACCES)),
+    ):
+        assert answer(code, arch, seccomp.SOCKETPAIR[column], 1, kind) == wanted
+    assert answer(code, arch, seccomp.SOCKETPAIR[column], 30, 1) == error(errno.EACCES)
 
 
 def test_limits_and_priorities_are_changed_for_oneself_alone(machine: tuple[int, int]) -> None:

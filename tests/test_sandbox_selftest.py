@@ -73,7 +73,7 @@ def test_a_hostile_program_may_only_be_accepted_where_that_is_harmless() -> None
     assert accepted == {
         "vfork_daemon.stdio", "daemon_holds_stdout.stdio", "subprocess_survivor.stdio", "asyncio_survivor.stdio",
         "mem_mmap_lazy.stdio", "no_rights", "move_folders", "starve_next", "stdin_unread.stdio", "stdin_tricks.stdio",
-        "shrink_pipes.stdio", "symlink_work",
+        "shrink_pipes.stdio", "symlink_work", "weird_names", "links_across",
     }  # fmt: skip
 
 
