@@ -36,6 +36,7 @@ class Rollout:
     reward_parts: dict[str, float] = field(default_factory=dict)
     reward: float = math.nan
     advantage: float | None = None
+    learned_score: float | None = None  # the reward model's, normalised; None where none was asked
 
     def __post_init__(self) -> None:
         if len(self.completion_ids) != len(self.logprobs):

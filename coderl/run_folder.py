@@ -1,7 +1,8 @@
 """Where does a run keep its files, and who may write them?
 
     output/name/  config.yaml  versions.json  metrics.jsonl  report.html
-                  rollouts/  pairs/STAGE.jsonl  checkpoints/  evals/  models/STAGE/  cache/  tensorboard/
+                  rollouts/  pairs/STAGE.jsonl  checkpoints/  evals/  models/STAGE/  reward_models/STAGE/
+                  cache/  tensorboard/
 
 One trainer at a time: `create` and `lock` hold a lock that goes with the process, however that ends. Every
 whole file is written under another name, synced and renamed, so that a reader never sees half of one.
@@ -149,6 +150,10 @@ class RunFolder:
     def pairs_path(self, stage: str) -> Path:
         """The preferences that a stage `pairs` has made, e.g. pairs/2_pairs.jsonl."""
         return self.path / "pairs" / f"{stage}.jsonl"
+
+    def reward_model_dir(self, stage: str) -> Path:
+        """Where the reward model of `stage` is saved, e.g. reward_models/3_reward_model."""
+        return self.path / "reward_models" / stage
 
     def last_model(self) -> Path:
         """The newest saved model. Raises RunFolderError if no stage has saved one yet."""

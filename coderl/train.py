@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,17 @@ from accelerate.utils import set_seed
 
 from coderl import checkpoint
 from coderl.checkpoint import Position
-from coderl.config import RunConfig
+from coderl.config import LearnedRewardConfig, RunConfig
 from coderl.config.run import ONLINE
 from coderl.evaluate.passrate import Evaluation, evaluate, gather
+from coderl.learned import Divergence, load_learned
 from coderl.loop import Trainer
 from coderl.methods.base import Method
 from coderl.methods.dpo import Dpo
 from coderl.methods.grpo import Grpo
 from coderl.methods.ppo import Ppo
 from coderl.methods.rejection import Rejection
+from coderl.methods.reward_model import RewardModelling
 from coderl.methods.sft import Sft
 from coderl.metrics import Metrics, Progress, read_metrics
 from coderl.monitor import Monitor
@@ -38,6 +40,7 @@ from coderl.report import write_report
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder, atomic_write, make_directory
 from coderl.seeds import derive
+from coderl.stages.best_of_n import best_of_n
 from coderl.stages.pairs import pairs
 from coderl.stages.sample import sample
 from coderl.store import RolloutStore
@@ -52,8 +55,13 @@ METHODS: dict[str, Callable[..., Method]] = {
     "ppo": Ppo,
     "dpo": Dpo,
     "rejection": Rejection,
+    "reward_model": RewardModelling,
 }
-WITHOUT_TRAINING: dict[str, Callable[[Workbench, str], dict[str, float]]] = {"sample": sample, "pairs": pairs}
+WITHOUT_TRAINING: dict[str, Callable[[Workbench, str], dict[str, float]]] = {
+    "sample": sample,
+    "pairs": pairs,
+    "best_of_n": best_of_n,
+}
 
 
 def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[str, float]:
@@ -162,7 +170,7 @@ class _Session:
         if name == "eval":
             result = self._evaluate(label, 0, config.eval.limit)
         elif name in WITHOUT_TRAINING:
-            result = self._carry_out(name, label)
+            result = self._carry_out(index, name, label)
         else:
             self._train(name, label, index, start_step)
             result = {}
@@ -171,16 +179,17 @@ class _Session:
         return result
 
     def _train(self, name: str, label: str, index: int, start_step: int) -> None:
-        stage = getattr(self.bench.config, name)
-        trainer = Trainer(self.bench, METHODS[name](self.bench, stage, label), label)
+        stage, bench = getattr(self.bench.config, name), self._bench_of(index)
+        trainer = Trainer(bench, METHODS[name](bench, stage, label), label)
         if start_step:
             trainer.load_state(
                 checkpoint.load(self.folder.checkpoints_dir, Position(stage=index, step=start_step)), start_step
             )
-        monitor = Monitor()
+        monitor, divergence = Monitor(), Divergence()
         for line in read_metrics(self.folder):  # what it saw before the run was resumed
             if line["stage"] == label and "values" in line and line["step"] <= start_step:
                 monitor.observe(line["values"])
+                divergence.update(line["values"])
         with Progress(total=stage.steps, done=start_step, description=label) as progress:
             for experience, values in trainer.run(stage.steps):
                 rollouts = [r.with_(step=trainer.step) for r in gather(self.bench, experience.rollouts)]
@@ -188,6 +197,8 @@ class _Session:
                     self.metrics.log(label, trainer.step, values)
                     for alarm in monitor.observe(values):
                         self.metrics.event(label, trainer.step, alarm.name, alarm.message, **alarm.data)
+                    if warning := divergence.update(values):
+                        self.metrics.event(label, trainer.step, "learned_reward_diverges", warning)
                     if rollouts:
                         self.store.append(label, trainer.step, rollouts)
                 progress.update(trainer.step, values)
@@ -199,9 +210,23 @@ class _Session:
         if values and self.bench.accelerator.is_main_process:
             self.metrics.log(label, trainer.step, values)
 
-    def _carry_out(self, name: str, label: str) -> dict[str, float]:
+    def _bench_of(self, index: int) -> Workbench:
+        """The workbench of stage number `index`: with the reward model where its config asks for one."""
+        config, name = self.bench.config, self.bench.config.stages[index]
+        wanted = config.reward.learned if name in ONLINE else None
+        if name == "best_of_n" and any("reward_model" in by for by in config.best_of_n.by):
+            wanted = config.reward.learned or LearnedRewardConfig()
+        if wanted is None:
+            return self.bench
+        path = Path(wanted.model)
+        if not wanted.model:
+            last = max(i for i, stage in enumerate(config.stages[:index]) if stage == "reward_model")
+            path = self.folder.reward_model_dir(f"{last}_reward_model")
+        return replace(self.bench, learned=load_learned(wanted, path, self.bench.policy))
+
+    def _carry_out(self, index: int, name: str, label: str) -> dict[str, float]:
         started = time.perf_counter()
-        values = WITHOUT_TRAINING[name](self.bench, label)
+        values = WITHOUT_TRAINING[name](self._bench_of(index), label)
         if self.bench.accelerator.is_main_process:
             self.metrics.log(label, 0, {**values, "time/step": time.perf_counter() - started})
         self.bench.accelerator.wait_for_everyone()

@@ -8,6 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from coderl.config import RunConfig
+from coderl.learned import LearnedReward
 from coderl.policy import Policy
 from coderl.prompts import PromptRenderer
 from coderl.run_folder import RunFolder
@@ -29,6 +30,7 @@ class Workbench:
     sft_tasks: list[Task]
     test_tasks: list[Task]
     folder: RunFolder | None = None  # None: an evaluation without a run
+    learned: LearnedReward | None = None  # the reward model of the stage at hand, where there is one
 
     @property
     def store(self) -> RolloutStore:

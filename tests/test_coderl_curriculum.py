@@ -182,7 +182,7 @@ def step_of(processes: int, monkeypatch, **settings):
 
     def work(rank: int) -> None:
         bench = SimpleNamespace(
-            rank=rank, train_tasks=tasks, config=run_config, share=lambda items: items[rank::processes]
+            rank=rank, train_tasks=tasks, learned=None, config=run_config, share=lambda items: items[rank::processes]
         )
         curriculum = Curriculum(
             [t.id for t in tasks], [t.level for t in tasks], sampler="signal", decay=0.8, seed=0, name="s"

@@ -65,6 +65,7 @@ def bench(outcomes, **changes):
         renderer=PromptRenderer(policy.tokenizer, config.prompt),
         grader=ScriptedGrader(outcomes),
         train_tasks=tasks,
+        learned=None,
         share=lambda items: items,
     )
 

@@ -5,7 +5,15 @@ and rejects unknown keys with the nearest valid name. Nothing is ever auto-corre
 the run folder, and a run is a function of it (rule 4 of the architecture).
 """
 
-from coderl.config.offline import DpoConfig, PairsConfig, PreferenceData, RejectionConfig, SampleConfig
+from coderl.config.offline import (
+    BestOfNConfig,
+    DpoConfig,
+    PairsConfig,
+    PreferenceData,
+    RejectionConfig,
+    RewardModelConfig,
+    SampleConfig,
+)
 from coderl.config.online import (
     CispoConfig,
     CurriculumConfig,
@@ -23,6 +31,7 @@ from coderl.config.reading import apply_override, find, load, parse
 from coderl.config.run import RunConfig
 from coderl.config.sections import (
     GenerationConfig,
+    LearnedRewardConfig,
     LoraSection,
     NewModelConfig,
     OptimizerConfig,
@@ -40,6 +49,7 @@ from coderl.config.stages import (
 )
 
 __all__ = [
+    "BestOfNConfig",
     "CispoConfig",
     "CurriculumConfig",
     "DapoConfig",
@@ -49,6 +59,7 @@ __all__ = [
     "GenerationConfig",
     "GrpoConfig",
     "GspoConfig",
+    "LearnedRewardConfig",
     "LoraSection",
     "NewModelConfig",
     "OptimizerConfig",
@@ -61,6 +72,7 @@ __all__ = [
     "RejectionConfig",
     "RemaxConfig",
     "RewardConfig",
+    "RewardModelConfig",
     "RlooConfig",
     "RolloutStageConfig",
     "RunConfig",

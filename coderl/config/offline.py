@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from coderl.config.sections import Section
+from coderl.config.sections import LoraSection, Section
 from coderl.config.stages import StageConfig
 
 
@@ -31,7 +31,7 @@ class PairsConfig(Section):
     )
     gap: float = Field(0.4, ge=0, lt=1)
     min_chosen: float = Field(0.8, ge=-1, lt=1)
-    min_rejected: float = Field(0.0, ge=-1, lt=1)  # -1 takes programs that pass nothing, if they ran
+    min_rejected: float = Field(0.0, ge=-1, lt=1)  # -1 takes programs that pass nothing or do not compile, too
     max_per_task: int = Field(4, gt=0)
     order: Literal["hard", "random"] = "hard"  # hard: the rejected programs nearest to the chosen ones come first
     min_distance: int = Field(1, ge=1)  # edited tokens; below it a pair is left out
@@ -76,3 +76,41 @@ class RejectionConfig(StageConfig):
     batch_size: int = Field(64, gt=0)
     max_per_task: int = Field(2, gt=0)  # programs kept of a task, unique up to names and layout
     max_pass_rate: float = Field(0.99, gt=0, le=1)  # a task that passes more often than this has nothing to teach
+
+
+class RewardModelConfig(PreferenceData):
+    """A Bradley-Terry reward model on pairs: the trunk of the policy as it is now, with a scalar head."""
+
+    method: Literal["reward_model"] = "reward_model"
+    batch_size: int = Field(
+        32, gt=0
+    )  # tasks per optimizer step, one pair of each: a task with many pairs weighs no more
+    members: int = Field(1, gt=0)  # of an ensemble; they differ in their heads' first weights
+    lora: LoraSection | None = None  # null: train of the trunk what the policy trains of it
+    ties: Literal["half", "davidson"] = "half"  # a tie is half a win for each side, or an outcome of its own
+    tie_strength: float = Field(1.0, gt=0)  # davidson: nu
+    margin_coef: float = Field(0.0, ge=0)  # how much of a pair's margin the difference of scores has to reach
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    centring_coef: float = Field(0.01, ge=0)
+    holdout: float = Field(0.2, gt=0, lt=1)  # share of the tasks that the model is evaluated on and never learns from
+
+
+class BestOfNConfig(Section):
+    """Choose among n samples of each test task by what a user has: visible tests, a reward model, agreement of outputs."""
+
+    method: Literal["best_of_n"] = "best_of_n"
+    samples_per_task: int = Field(16, gt=0)
+    n: list[int] = Field([1, 2, 4, 8, 16])
+    by: list[Literal["visible", "reward_model", "visible_then_reward_model", "agreement"]] = Field(
+        ["visible", "agreement"]
+    )
+    inputs: int = Field(8, ge=0)  # agreement: inputs made by changing the visible ones, besides those
+    temperature: float = Field(1.0, gt=0)
+    limit: int | None = None  # take only the first tasks
+    bootstrap: int = Field(2000, gt=0)
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> BestOfNConfig:
+        if not self.n or min(self.n) < 1 or max(self.n) > self.samples_per_task:
+            raise ValueError(f"n: give numbers from 1 to samples_per_task ({self.samples_per_task}), got {self.n}")
+        return self

@@ -6,7 +6,14 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from coderl.config.offline import DpoConfig, PairsConfig, RejectionConfig, SampleConfig
+from coderl.config.offline import (
+    BestOfNConfig,
+    DpoConfig,
+    PairsConfig,
+    RejectionConfig,
+    RewardModelConfig,
+    SampleConfig,
+)
 from coderl.config.online import (
     CispoConfig,
     DapoConfig,
@@ -44,6 +51,8 @@ Stage = Literal[
     "pairs",
     "dpo",
     "rejection",
+    "reward_model",
+    "best_of_n",
     "eval",
 ]
 ONLINE = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "remax", "ppo")
@@ -78,6 +87,8 @@ class RunConfig(Section):
     pairs: PairsConfig = PairsConfig()
     dpo: DpoConfig = DpoConfig()
     rejection: RejectionConfig = RejectionConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
+    best_of_n: BestOfNConfig = BestOfNConfig()
     eval: EvalConfig = EvalConfig()
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(["tensorboard"])
 
@@ -89,8 +100,8 @@ class RunConfig(Section):
             raise ValueError("tasks.train is empty: all stages but sft, dpo and eval need tasks to train on")
         if "sft" in self.stages and not (self.tasks.sft or self.tasks.train):
             raise ValueError("tasks.sft and tasks.train are empty: sft needs tasks with reference solutions")
-        if "eval" in self.stages and not self.tasks.test:
-            raise ValueError("tasks.test is empty: eval needs tasks to evaluate on")
+        if {"eval", "best_of_n"} & set(self.stages) and not self.tasks.test:
+            raise ValueError("tasks.test is empty: eval and best_of_n need tasks to evaluate on")
         return self
 
     @model_validator(mode="after")
@@ -102,8 +113,18 @@ class RunConfig(Section):
                     f"stages: {stage} needs rollouts: put one of {', '.join(sorted(SAMPLING))} before it, or name a run in "
                     f"{stage}.source"
                 )
-            if stage == "dpo" and not (self.dpo.pairs or "pairs" in before):
+            if stage in ("dpo", "reward_model") and not (getattr(self, stage).pairs or "pairs" in before):
                 raise ValueError(f"stages: {stage} needs pairs: put pairs before it, or name files in {stage}.pairs")
+            learned = self.reward.learned
+            has_model = "reward_model" in before or (learned is not None and learned.model)
+            if stage in ONLINE and learned is not None and not has_model:
+                raise ValueError(
+                    f"reward.learned: {stage} has no reward model: put reward_model before it, or name a folder"
+                )
+            if stage == "best_of_n" and any("reward_model" in by for by in self.best_of_n.by) and not has_model:
+                raise ValueError(
+                    "best_of_n.by: no reward model: put reward_model before it, or set reward.learned.model"
+                )
         return self
 
     @model_validator(mode="after")

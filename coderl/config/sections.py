@@ -77,12 +77,22 @@ class GenerationConfig(Section):
     stop: list[str] = []  # strings that end a completion, besides the model's stop tokens, e.g. "\n```"
 
 
+class LearnedRewardConfig(Section):
+    """How a reward model's score joins the verdict; no mix lets a program that fails outrank one that passes."""
+
+    mix: Literal["gate", "tie_break", "sum"] = "gate"  # among passing programs; among equal rewards; a bounded sum
+    coef: float = Field(0.2, gt=0, lt=0.5)  # the score counts at most this much either way
+    pessimism: float = Field(0.0, ge=0)  # standard deviations of the ensemble that are taken off the score
+    model: str = ""  # the folder of a reward model; empty: that of the last stage reward_model
+
+
 class RewardConfig(Section):
     """Reward of one verdict. `cases`: which cases the reward may look at."""
 
     scheme: Literal["all_pass", "fraction", "coderl", "rltf"] = "all_pass"
     cases: Literal["visible", "all"] = "all"
     truncated_penalty: float = Field(0.0, ge=0)  # subtracted when a completion ran out of tokens
+    learned: LearnedRewardConfig | None = None  # null: execution alone
 
 
 class OptimizerConfig(Section):

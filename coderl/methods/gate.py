@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coderl.collect import Collected, collect, passes
 from coderl.config import RolloutStageConfig
@@ -67,6 +67,8 @@ def gated(
             stop_early=bench.config.reward.scheme == "all_pass",
             repeats=[draw.repeat for _, draw in own],
         )
+        if bench.learned is not None:
+            part = replace(part, rollouts=bench.learned.mix(part.rollouts, config.samples_per_prompt))
         parts.append(part)
         found = []
         for (place, draw), start in zip(own, range(0, len(part.rollouts), config.samples_per_prompt), strict=True):

@@ -15,6 +15,7 @@ from coderl.curriculum import Curriculum
 from coderl.errors import TrainingStopped
 from coderl.experience import Example, MicroBatch
 from coderl.functional import Surrogate, importance_weights, kl_estimates, overlong_penalty
+from coderl.learned import learned_metrics
 from coderl.logprobs import per_token
 from coderl.methods.base import MethodBase
 from coderl.methods.gate import gated
@@ -59,6 +60,7 @@ class Online(MethodBase):
         )
         self.dropped, self._stand_in = found.dropped, {rollout.seed for rollout in found.stand_in}
         metrics = rollout_metrics([*found.kept.rollouts, *found.dropped], self._num_visible) | found.metrics
+        metrics |= learned_metrics(found.kept.rollouts)
         metrics["time/generate"] = found.kept.generate_seconds
         metrics["time/grade"] = found.kept.grade_seconds
         return found.kept, metrics

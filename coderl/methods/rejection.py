@@ -16,7 +16,7 @@ from coderl.methods.base import Experience, MethodBase, TokenLoss
 from coderl.program_key import program_key
 from coderl.rollout import Rollout
 from coderl.seeds import cursor
-from coderl.stages.sources import ran, training_rollouts
+from coderl.stages.sources import is_whole, training_rollouts
 from coderl.workbench import Workbench
 from sandbox import Status
 
@@ -66,7 +66,7 @@ def select(rollouts: Sequence[Rollout], config: RejectionConfig) -> tuple[list[R
         if rate > config.max_pass_rate:
             metrics["rejection/tasks_too_easy"] += 1
             continue
-        unique = {program_key(r.program): r for r in reversed(passed) if ran(r)}
+        unique = {program_key(r.program): r for r in reversed(passed) if is_whole(r)}
         kept += list(reversed(unique.values()))[: config.max_per_task]
     metrics["rejection/kept"] = float(len(kept))
     return kept, metrics

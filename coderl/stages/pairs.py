@@ -8,7 +8,7 @@ from coderl.pairing import Candidate, Match, matches
 from coderl.pairs import Pair, tokenizer_fingerprint, write_pairs
 from coderl.rollout import Rollout
 from coderl.seeds import derive
-from coderl.stages.sources import graded_whole, owners, ran, training_rollouts
+from coderl.stages.sources import graded_whole, is_whole, owners, training_rollouts
 from coderl.workbench import Workbench
 from tasks.task import Task
 
@@ -54,7 +54,7 @@ def _candidates(rollouts: list[Rollout]) -> list[Candidate]:
             length=len(rollout.completion_ids),
         )
         for key, rollout in enumerate(rollouts)
-        if ran(rollout)
+        if is_whole(rollout)
     ]
 
 

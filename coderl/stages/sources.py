@@ -53,12 +53,11 @@ def graded_whole(bench: Workbench, rollouts: Sequence[Rollout], tasks: dict[str,
     return whole
 
 
-def ran(rollout: Rollout) -> bool:
-    """Whether it is a whole completion (it ends with a stop) of a program that ran and whose verdict is known."""
+def is_whole(rollout: Rollout) -> bool:
+    """Whether it is a completion that ended with a stop, holds a program, and has a known verdict."""
     verdict = rollout.verdict
-    if verdict is None or verdict.status is Status.UNSCORABLE or rollout.truncated:
-        return False
-    return bool(rollout.program) and verdict.outcome is not Outcome.CE
+    known = verdict is not None and verdict.status is not Status.UNSCORABLE
+    return known and bool(rollout.program) and not rollout.truncated
 
 
 def _name(stage: str) -> str:
