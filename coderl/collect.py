@@ -106,7 +106,7 @@ def collect(
             )
         )
     owners = [tasks[request.key[0]] for request in requests]
-    rollouts = _grade(bench, owners, drafts, stop_early=stop_early)
+    rollouts = _grade(bench, owners, drafts, stop_early=stop_early, max_new_tokens=max_new_tokens)
     return Collected(
         rollouts=rollouts,
         generate_seconds=generated - started,
@@ -114,19 +114,33 @@ def collect(
     )
 
 
-def _grade(bench: Workbench, owners: Sequence[Task], drafts: Sequence[Rollout], *, stop_early: bool) -> list[Rollout]:
+def _grade(
+    bench: Workbench, owners: Sequence[Task], drafts: Sequence[Rollout], *, stop_early: bool, max_new_tokens: int
+) -> list[Rollout]:
     unique: dict[tuple[str, str], int] = {}
     requests: list[GradeRequest] = []
     for task, draft in zip(owners, drafts, strict=True):
         if (task.id, draft.program) not in unique:
             unique[task.id, draft.program] = len(requests)
             requests.append(task.request(draft.program, stop_early=stop_early))
+    references: dict[str, int] = {}
+    for task in owners if bench.config.reward.time_weight else ():
+        if task.reference and task.id not in references:
+            references[task.id] = len(requests)
+            requests.append(task.request(task.reference))
     verdicts = bench.grader.grade(requests)
     rollouts = []
     for task, draft in zip(owners, drafts, strict=True):
         verdict = verdicts[unique[task.id, draft.program]]
         parts = reward_parts(
-            verdict, num_visible=len(task.visible), truncated=draft.truncated, config=bench.config.reward
+            verdict,
+            num_visible=len(task.visible),
+            truncated=draft.truncated,
+            config=bench.config.reward,
+            program=draft.program,
+            reference=task.reference,
+            length_share=len(draft.completion_ids) / max_new_tokens,
+            reference_verdict=verdicts[references[task.id]] if task.id in references else None,
         )
         rollouts.append(draft.with_(verdict=verdict, reward_parts=parts, reward=total(parts)))
     unscorable = [r for r in rollouts if math.isnan(r.reward)]
@@ -158,6 +172,8 @@ def rollout_metrics(rollouts: Sequence[Rollout], num_visible: dict[str, int]) ->
         "rollout/pass_at_group": len(solved) / max(len({r.task_id for r in scored}), 1),
         "rollout/visible_pass_rate": _mean([float(passes(r, num_visible[r.task_id])) for r in scored]),
     }
+    for name in dict.fromkeys(part for r in scored for part in r.reward_parts):
+        metrics[f"reward/{name}"] = _mean([r.reward_parts.get(name, 0.0) for r in scored])
     for rollout in rollouts:
         if rollout.verdict is not None:
             name = f"verdict/{rollout.verdict.outcome}"

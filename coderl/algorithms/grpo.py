@@ -9,6 +9,8 @@ log-probabilities: the loss is near 0, its gradient is not, so watch the gradien
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
@@ -85,6 +87,19 @@ def sample_advantages(
     raise ValueError(
         f"baseline {baseline!r}: use group, leave_one_out, none, or greedy with the rewards of greedy samples"
     )
+
+
+def normalized_parts(parts: Sequence[Mapping[str, float]], groups: Tensor) -> Tensor:
+    """(N,) the sum over the parts of a reward of (part - mean) / std within the group (GDPO, arXiv:2601.05242).
+
+    So a part with a large spread does not drown the others. A sample with no parts is unscorable and gets 0; a part that a
+    sample lacks is 0.
+    """
+    total = torch.zeros(len(parts))
+    for name in dict.fromkeys(name for own in parts for name in own):
+        values = torch.tensor([own.get(name, 0.0) if own else float("nan") for own in parts])
+        total += group_advantages(values, groups, scale="std")
+    return total
 
 
 def reward_to_go(penalties: Tensor, mask: Tensor) -> Tensor:

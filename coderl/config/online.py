@@ -57,6 +57,9 @@ class GrpoConfig(RolloutStageConfig):
     samples_per_prompt: int = Field(8, gt=1)
     baseline: Literal["group", "leave_one_out", "greedy", "none"] = "group"  # what is subtracted from the reward
     scale: Literal["std", "batch", "none"] = "std"  # divide by the group's deviation, whiten over the batch, or neither
+    reward_parts: Literal["sum", "normalize"] = (
+        "sum"  # normalize: each part over its group before they are added (GDPO)
+    )
     ratio: Literal["token", "sequence", "geometric"] = (
         "token"  # of each token, of the whole completion, or its geometric mean
     )
@@ -75,6 +78,8 @@ class GrpoConfig(RolloutStageConfig):
             raise ValueError(f"baseline {self.baseline} needs samples_per_prompt of 2 or more")
         if self.scale == "std" and self.baseline != "group":
             raise ValueError(f"scale std goes with baseline group, not {self.baseline}: use batch or none")
+        if self.reward_parts == "normalize" and (self.baseline != "group" or self.kl_in == "reward"):
+            raise ValueError("reward_parts normalize goes with baseline group, and with kl_in loss or token_reward")
         if self.kl_in == "loss" and self.kl_estimator == "k1":
             raise ValueError(
                 "kl_estimator k1 in the loss has a gradient of mean zero: use k2, k3 or k3+, or kl_in reward"

@@ -89,9 +89,16 @@ class LearnedRewardConfig(Section):
 class RewardConfig(Section):
     """Reward of one verdict. `cases`: which cases the reward may look at."""
 
-    scheme: Literal["all_pass", "fraction", "coderl", "rltf"] = "all_pass"
+    scheme: Literal["all_pass", "fraction", "points", "coderl", "rltf"] = "all_pass"
     cases: Literal["visible", "all"] = "all"
     truncated_penalty: float = Field(0.0, ge=0)  # subtracted when a completion ran out of tokens
+    format_weight: float = Field(0.0, ge=0)  # added where there is a program that parses
+    length_weight: float = Field(0.0, ge=0)  # subtracted: times the share of the token limit that a completion took
+    ast_weight: float = Field(0.0, ge=0)  # added: times the share of the reference's sub-trees that the program has
+    dataflow_weight: float = Field(0.0, ge=0)  # added: times the share of the reference's data-flow edges
+    harm_weight: float = Field(0.0, ge=0)  # subtracted: times the severity of calls like os.system, at most 1
+    forbidden_weight: float = Field(0.0, ge=0)  # subtracted where the sandbox saw a forbidden operation (SV)
+    time_weight: float = Field(0.0, ge=0)  # times log2 of the speed-up over the reference, -1 to 1; not reproducible
     learned: LearnedRewardConfig | None = None  # null: execution alone
 
 

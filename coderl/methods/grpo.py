@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from coderl.algorithms.grpo import grpo_loss, reward_to_go, sample_advantages
+from coderl.algorithms.grpo import grpo_loss, normalized_parts, reward_to_go, sample_advantages
 from coderl.config import GrpoConfig
 from coderl.curriculum import has_signal
 from coderl.experience import Example, MicroBatch
@@ -50,13 +50,14 @@ class Grpo(Online):
         ]
         examples = self._with_logprobs(examples)
         rewards, penalties = self._paid(rollouts, examples)
-        advantages = sample_advantages(
-            rewards,
-            torch.arange(len(rollouts)) // size,
-            baseline=config.baseline,
-            scale=config.scale,
-            greedy=greedy,
-        )
+        numbers = torch.arange(len(rollouts)) // size
+        if config.reward_parts == "normalize":
+            parts = [r.reward_parts if self.valid(r) else {} for r in rollouts]
+            advantages = normalized_parts(parts, numbers)
+        else:
+            advantages = sample_advantages(
+                rewards, numbers, baseline=config.baseline, scale=config.scale, greedy=greedy
+            )
         per_token = self._per_token_advantages(advantages, penalties, examples, rollouts)
         without_other_terms = (self._reference is None or config.kl_in != "loss") and not config.entropy_coef
         examples = [
