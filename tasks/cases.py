@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sandbox.forms import FormFault, read_case, read_limits, read_rule
+from sandbox.forms import FormFault, read_case, read_group, read_limits, read_rule
 from sandbox.limits import Limits
-from sandbox.spec import Case, Rule
+from sandbox.spec import Case, Group, Rule
 from tasks.rows import Row
 
 T = TypeVar("T")
@@ -30,6 +30,18 @@ def cases_from_row(row: Row, field: str, function: str) -> tuple[Case, ...]:
 
 def limits_from_row(row: Row) -> Limits:
     return _read(row, read_limits, row.get("limits", dict, {}))
+
+
+def groups_from_row(row: Row) -> tuple[Group, ...]:
+    """The groups that earn points; each place must be that of a case."""
+    count = len(row.get("visible", list)) + len(row.get("hidden", list))
+    groups = []
+    for i, record in enumerate(row.get("groups", list, [])):
+        group = _read(Row(f"{row.where}: groups[{i}]", {}), read_group, record)
+        if any(not 0 <= place < count for place in group.cases):
+            raise row.fault(f"groups[{i}]", f"names a case beyond the {count} there are", "count from 0, visible first")
+        groups.append(group)
+    return tuple(groups)
 
 
 def rule_from_row(row: Row) -> Rule | None:

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sandbox.forms import case_to_json, limits_to_json, rule_to_json
-from tasks.cases import cases_from_row, limits_from_row, rule_from_row
+from sandbox.forms import case_to_json, group_to_json, limits_to_json, rule_to_json
+from tasks.cases import cases_from_row, groups_from_row, limits_from_row, rule_from_row
 from tasks.errors import TaskError, nearest
 from tasks.reading import known_language, tasks_of
 from tasks.rows import Row, scan_rows
@@ -25,7 +25,7 @@ from tasks.task import Split, Style, Task, is_day
 
 SCHEMA = 1
 _FIELDS = ("id", "prompt", "style", "split", "visible", "hidden", "entry_point", "signature", "language", "reference",
-           "checker", "limits", "level", "tags", "stop", "date",
+           "checker", "groups", "limits", "level", "tags", "stop", "date",
            "schema")  # fmt: skip
 _SHORT = ("id", "prompt", "function", "signature", "reference", "visible", "hidden", "level", "tags", "split")
 
@@ -56,6 +56,7 @@ def to_json(task: Task) -> dict[str, Any]:
         "visible": list(map(case_to_json, task.visible)), "hidden": list(map(case_to_json, task.hidden)),
         "entry_point": task.entry_point, "signature": task.signature, "language": task.language,
         "reference": task.reference, "checker": None if task.checker is None else rule_to_json(task.checker),
+        "groups": list(map(group_to_json, task.groups)),
         "limits": limits_to_json(task.limits), "level": task.level, "tags": list(task.tags), "stop": list(task.stop),
         "date": task.date,
     }  # fmt: skip
@@ -80,6 +81,7 @@ def from_row(row: Row) -> Task:
         language=_language(row),
         reference=row.text("reference", ""),
         checker=rule_from_row(row),
+        groups=groups_from_row(row),
         limits=limits_from_row(row),
         level=row.get("level", int, 0),
         tags=row.texts("tags", ()),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sandbox.limits import Limits
-from sandbox.spec import Case, GradeRequest, Program, Rule
+from sandbox.spec import Case, GradeRequest, Group, Program, Rule
 
 
 def is_day(text: str) -> bool:
@@ -56,6 +56,7 @@ class Task:
     language: str = "python"
     reference: str = ""  # a whole program that passes; "" where there is none
     checker: Rule | None = None
+    groups: tuple[Group, ...] = ()  # cases that earn points together, by their places in `cases`
     limits: Limits = Limits()
     level: int = 0  # difficulty, 0 where unknown; the scale is the source's own
     tags: tuple[str, ...] = ()
@@ -67,11 +68,12 @@ class Task:
         return self.visible + self.hidden
 
     def request(self, source: str, *, cases: tuple[Case, ...] | None = None, stop_early: bool = False) -> GradeRequest:
-        """What to send to a grader for the whole program `source`; all cases unless `cases` says which."""
+        """What to send to a grader for the whole program `source`; all cases, with their points, unless `cases` says which."""
         return GradeRequest(
             program=Program(source=source, language=self.language),
             cases=self.cases if cases is None else cases,
             limits=self.limits,
             checker=self.checker,
             stop_early=stop_early,
+            groups=self.groups if cases is None else (),
         )

@@ -24,7 +24,8 @@ PROGRAMS = ROOT / "sandbox" / "corpus"  # programs to be judged: data, not modul
 
 # What tasks may know of sandbox: records, limits and pure functions on values, never the machinery that runs programs.
 SANDBOX_DATA = {
-    f"sandbox.{name}" for name in ("spec", "limits", "verdict", "codec", "lift", "forms", "errors", "languages")
+    f"sandbox.{name}"
+    for name in ("spec", "limits", "verdict", "codec", "lift", "forms", "errors", "languages", "kattis", "sources")
 }
 MODEL_LIBRARIES = {"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "trl"}
 # Algorithms are functions on tensors: these would be a model, a file, a process or a clock.

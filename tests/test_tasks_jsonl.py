@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sandbox.limits import Limits
-from sandbox.spec import AssertCase, CallCase, Checker, StdioCase, Value
+from sandbox.spec import AssertCase, Award, CallCase, Checker, Group, StdioCase, Value
 from tasks import jsonl
 from tasks.errors import TaskError
 from tasks.registry import load
@@ -41,6 +41,7 @@ FULL = Task(
     tags=("a", "b"),
     stop=("\n#",),
     date="2024-05-31",
+    groups=(Group(cases=(0,), points=30.0), Group(cases=(0, 1), points=70.0, award=Award.MIN, stop_early=False)),
 )
 PLAIN: dict[str, Any] = {"id": "a", "prompt": "p", "visible": [], "hidden": []}
 
@@ -112,6 +113,8 @@ def test_the_rows_in_the_docs_hold_all_kinds_of_cases_and_round_trip(tmp_path: P
         ({"limits": {"cpu_second": 1}}, 'field "limits": has no \'cpu_second\'; did you mean "cpu_seconds"?'),
         ({"date": "31.5.2024"}, "field \"date\": is '31.5.2024'; write the day as 2024-05-31"),
         ({"date": "2024-02-30"}, "field \"date\": is '2024-02-30'; write the day as 2024-05-31"),
+        ({"groups": [{"cases": [0], "points": 1}]}, 'field "groups[0]": names a case beyond the 0 there are'),
+        ({"groups": [{"cases": [], "points": "x"}]}, "groups[0]: field \"points\": is 'x'; give a number"),
         ({"schema": 2}, 'field "schema": is 2; this version reads schema 1'),
         ({"hidden": [3]}, 'field "hidden[0]": is not an object; write each case as an object'),
         ({"hidden": [{"kind": "call", "function": "f"}]}, 'hidden[0]: field "expected": is missing; add the value '),

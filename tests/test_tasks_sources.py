@@ -368,6 +368,17 @@ def test_the_tasks_of_each_source_round_trip_through_our_file_format(tmp_path: P
     assert jsonl.read(tmp_path / "ours.jsonl") == tasks
 
 
+def test_the_tasks_of_all_sources_round_trip_through_parquet_and_datasets(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    from tasks import arrow
+
+    tasks = [task for name in ROWS for task in load(f"{name}:{lines(tmp_path / f'{name}.jsonl', *ROWS[name])}")]
+    arrow.write_parquet(tmp_path / "ours.parquet", tasks)
+    arrow.write_dataset(tmp_path / "ours", tasks)
+    assert load(f"dataset:{tmp_path / 'ours.parquet'}") == tasks
+    assert load(f"dataset:{tmp_path / 'ours'}") == tasks
+
+
 @pytest.mark.parametrize("source", sorted(ROWS))
 def test_a_missing_field_names_file_row_and_field_and_does_not_stop_the_load(tmp_path: Path, source: str) -> None:
     good = ROWS[source][0]

@@ -14,9 +14,16 @@ _MAIN = re.compile(r"\bstatic\s+(?:final\s+)?void\s+main\s*\(")
 def layout(source: str) -> tuple[str, str]:
     public = _PUBLIC.search(source)
     main = _MAIN.search(source)
-    before = [match.group(1) for match in _CLASS.finditer(source) if main and match.start() < main.start()]
+    before = [match for match in _CLASS.finditer(source) if main and match.start() < main.start()]
+    around = [match[1] for match in before if main and _open(source[match.end() : main.start()])]
     name = public.group(1) if public else "Main"
-    return f"{name}.java", before[-1] if before else name
+    entry = around[-1] if around else before[-1][1] if before else name
+    return f"{name}.java", entry
+
+
+def _open(text: str) -> bool:
+    """Is a brace of it still open at its end? As good as it gets without reading strings and comments."""
+    return text.count("{") > text.count("}")
 
 
 LANGUAGE = Language(
