@@ -44,8 +44,7 @@ from coderl.stages.best_of_n import best_of_n
 from coderl.stages.pairs import pairs
 from coderl.stages.sample import sample
 from coderl.store import RolloutStore
-from coderl.workbench import Workbench
-from sandbox import Grader
+from coderl.workbench import Workbench, open_grader
 from tasks.registry import load as load_tasks
 from tasks.task import Task
 
@@ -118,7 +117,7 @@ def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Wo
         torch.use_deterministic_algorithms(True)
     policy = load_policy(config.policy, seed=config.seed, corpus=corpus)
     policy.model.to(accelerator.device)
-    with Grader(backend=config.sandbox.backend, workers=config.sandbox.workers) as grader:
+    with open_grader(config.sandbox) as grader:
         yield Workbench(
             config=config,
             accelerator=accelerator,

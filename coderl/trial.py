@@ -13,7 +13,8 @@ from coderl.generate import SampleRequest, generate
 from coderl.policy import load_policy
 from coderl.prompts import PromptRenderer
 from coderl.seeds import derive
-from sandbox import Grader, Verdict
+from coderl.workbench import open_grader
+from sandbox import Verdict
 from sandbox.lift import free_names
 from sandbox.spec import AssertCase, CallCase, Case
 from tasks.task import Split, Style, Task
@@ -53,7 +54,7 @@ def attempts(config: RunConfig, task: Task, *, num_samples: int) -> Iterator[Att
         batch_size=config.generation.batch_size,
         autocast=policy.autocast,
     )
-    with Grader(backend=config.sandbox.backend, workers=1) as grader:
+    with open_grader(config.sandbox) as grader:
         for sample in samples:
             text = policy.decode(sample.ids)
             prefix, cut = prompt.response_prefix, sample.truncated

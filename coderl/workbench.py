@@ -7,7 +7,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from coderl.config import RunConfig
+from coderl.config import RunConfig, SandboxConfig
 from coderl.learned import LearnedReward
 from coderl.policy import Policy
 from coderl.prompts import PromptRenderer
@@ -41,3 +41,13 @@ class Workbench:
     def share(self, items: list[Any]) -> list[Any]:
         """This process's part of `items`: every num_processes-th."""
         return items[self.accelerator.process_index :: self.accelerator.num_processes]
+
+
+def open_grader(config: SandboxConfig) -> Grader:
+    """The grader that a run asks for. Raises SandboxUnavailable."""
+    return Grader(
+        backend=config.backend,
+        workers=config.workers,
+        min_isolation=config.min_isolation,
+        endpoints=config.endpoints,
+    )

@@ -45,6 +45,10 @@ def grade(
     backend: BackendOption = "auto",
     min_isolation: Annotated[str, typer.Option(help="Refuse a backend weaker than this one.")] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="With --backend remote: http://HOST:PORT of `sandbox serve` (again for more)."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write results here, one JSON object a line.")] = None,
     time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
 ) -> None:
@@ -52,7 +56,9 @@ def grade(
     with _faults():
         rows = read_samples(samples, read_tasks(tasks))
         times = TimeFactors(machine=read_factor(time_factor, backend))
-        with Grader(backend=backend, workers=workers, min_isolation=min_isolation, times=times) as grader:
+        with Grader(
+            backend=backend, workers=workers, min_isolation=min_isolation, times=times, endpoints=endpoint or ()
+        ) as grader:
             verdicts = grader.grade([row.request for row in rows])
         if out is not None:
             pairs = zip(rows, verdicts, strict=True)
@@ -202,7 +208,7 @@ def _faults() -> Iterator[None]:
         sys.stderr.write(f"sandbox: {error}\n")
         raise typer.Exit(2) from None
     except ValueError as error:
-        if not str(error).startswith(("backend ", "time_factor ")):
+        if not str(error).startswith(("backend ", "endpoint ", "time_factor ")):
             raise
         sys.stderr.write(f"sandbox: {error}\n")
         raise typer.Exit(2) from None

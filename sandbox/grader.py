@@ -18,9 +18,11 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sandbox.access import read_token
 from sandbox.backend import Backend, open_backend
 from sandbox.build import Builds
 from sandbox.execute import Executor
@@ -32,13 +34,17 @@ from sandbox.spec import GradeRequest
 from sandbox.speed import BY_LANGUAGE, TimeFactors
 from sandbox.verdict import Isolation, Outcome, Verdict
 
+if TYPE_CHECKING:
+    from sandbox.remote import RemotePool
+
 
 class Grader:
     """Grades requests on `workers` threads (default: one per core), each with warm slots of `backend`.
 
-    Raises SandboxUnavailable at once if the backend cannot work here, or is weaker than `min_isolation`.
-    Use it as a context manager, or call `close`. `times` says how limits of time are stretched: by default for slow
-    languages, and not for a slow machine.
+    With backend="remote" the servers at `endpoints` (`sandbox serve`) do, over as many connections, with the token in
+    `token_file` or SANDBOX_TOKEN; requests that nobody takes for `patience_seconds` are IE. Raises SandboxUnavailable at once
+    if the backend cannot work here, or is weaker than `min_isolation`. Use it as a context manager, or call `close`. `times`
+    says how limits of time are stretched: by default for slow languages, and not for a slow machine; servers have their own.
     """
 
     def __init__(
@@ -48,18 +54,32 @@ class Grader:
         retries: int = 1,
         min_isolation: str = "",
         times: TimeFactors = BY_LANGUAGE,
+        *,
+        endpoints: Sequence[str] = (),
+        token_file: Path | None = None,
+        patience_seconds: float = 60.0,
     ):
         if workers is not None and workers < 1:
             raise ValueError(f"workers is {workers}: give at least 1, or None for one per core")
         if retries < 0:
             raise ValueError(f"retries is {retries}: give 0 or more")
-        self._pool = _Pool(open_backend(backend, min_isolation), workers or os.cpu_count() or 1, retries, times)
+        if (backend == "remote") != bool(endpoints):
+            raise ValueError("backend remote and endpoints go together: give both, or neither")
+        self._pool: _Pool | RemotePool
+        if endpoints:
+            from sandbox.remote import RemotePool
+
+            if times != BY_LANGUAGE:
+                raise ValueError("backend remote stretches no times: give --time-factor to `sandbox serve`")
+            self._pool = RemotePool(endpoints, read_token(token_file), min_isolation, workers, patience_seconds)
+        else:
+            self._pool = _Pool(open_backend(backend, min_isolation), workers or os.cpu_count() or 1, retries, times)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     @property
     def isolation(self) -> Isolation:
         """What encloses the programs."""
-        return self._pool.backend.isolation
+        return self._pool.isolation
 
     @property
     def workers(self) -> int:
@@ -149,6 +169,10 @@ class _Pool:
         self._num_waiting = 0
         self.closed = False
         self.toolchain = backend.toolchain
+
+    @property
+    def isolation(self) -> Isolation:
+        return self.backend.isolation
 
     def submit_all(self, requests: Iterable[_Request], done: _Done, dropped: threading.Event) -> int:
         """Hand every request to the workers; how many there are."""

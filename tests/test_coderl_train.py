@@ -16,6 +16,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
+from served import Served  # noqa: E402
+
 from coderl.config import RunConfig, parse  # noqa: E402
 from coderl.errors import ConfigError  # noqa: E402
 from coderl.run_folder import RunFolder  # noqa: E402
@@ -211,3 +213,24 @@ def test_metrics_hold_no_nan_after_training(tmp_path):
     for record in lines(folder):
         for name, value in record.get("values", {}).items():
             assert value is not None and not math.isnan(value), (record["stage"], name)
+
+
+def test_a_run_on_a_served_grader_is_the_run_on_a_local_one(tmp_path, monkeypatch):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    short = {"stages": ["grpo", "eval"], "grpo": {"steps": 2, "prompts_per_step": 3, "samples_per_prompt": 4}}
+    here = finished(config(tmp_path, name="here", **short))
+    monkeypatch.setenv("SANDBOX_TOKEN", "a token of some length")
+    with Served(token="a token of some length") as server:
+        remote = {"backend": "remote", "endpoints": [server.endpoint], "min_isolation": "landlock"}
+        there = finished(config(tmp_path, name="there", sandbox=remote, **short))
+        graded = sum(
+            server.metric(f'sandbox_programs_total{{outcome="{outcome}"}}') for outcome in ("AC", "WA", "RE", "CE")
+        )
+    assert lines(there) == lines(here)
+    assert graded > 0
+
+
+def test_endpoints_and_the_remote_backend_go_together():
+    for sandbox in ({"backend": "remote"}, {"endpoints": ["http://127.0.0.1:8080"]}):
+        with pytest.raises(ConfigError, match="go together"):
+            config(Path("unused"), sandbox=sandbox)

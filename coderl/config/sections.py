@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -63,11 +63,23 @@ class TasksConfig(Section):
 
 
 class SandboxConfig(Section):
-    backend: Literal["auto", "jail", "landlock", "plain"] = (
+    """Where programs are graded."""
+
+    backend: Literal["auto", "jail", "docker", "landlock", "plain", "remote"] = (
         "auto"  # plain isolates nothing: only for programs you trust
     )
-    workers: int = Field(2, gt=0)
+    endpoints: list[str] = []  # of backend remote: `sandbox serve` at http://host:port; the token is in SANDBOX_TOKEN
+    min_isolation: Literal["", "plain", "landlock", "docker", "jail"] = (
+        ""  # refuse a backend, or a server's, that is weaker
+    )
+    workers: int = Field(2, gt=0)  # programs at once; of backend remote: connections
     max_unscorable: float = Field(0.1, ge=0, le=1)  # share of a batch above which the run stops
+
+    @model_validator(mode="after")
+    def _endpoints_belong_to_remote(self) -> SandboxConfig:
+        if (self.backend == "remote") != bool(self.endpoints):
+            raise ValueError("backend remote and endpoints go together: give both, or neither")
+        return self
 
 
 class GenerationConfig(Section):

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from sandbox.access import read_token
 from sandbox.errors import BadInput
 from sandbox.limits import MEBIBYTE
+from sandbox.speed import TimeFactors, read_factor
 
 
 def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]]) -> None:
@@ -32,11 +34,12 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
         max_body_mib: Annotated[
             int, typer.Option(min=1, help="Size of a request, MiB: a larger one is told 413.")
         ] = 64,
+        time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
     ) -> None:
         """Grade over HTTP, for the remote backend, verl (SandboxFusion) and open-r1 (Piston); see docs/serving.md."""
         with faults():
             try:
-                from sandbox.server.settings import ServeSettings, read_token
+                from sandbox.server.settings import ServeSettings
                 from sandbox.server.start import serve as run_server
             except ModuleNotFoundError as error:
                 raise BadInput(f"serve needs {error.name}: pip install 'coderl[serve]'") from None
@@ -46,5 +49,6 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
                 host=host, port=port, token=read_token(token_file), max_queue=max_queue,
                 max_body_bytes=max_body_mib * MEBIBYTE,
             )  # fmt: skip
-            with Grader(backend=backend, workers=workers, min_isolation=min_isolation) as grader:
+            times = TimeFactors(machine=read_factor(time_factor, backend))
+            with Grader(backend=backend, workers=workers, min_isolation=min_isolation, times=times) as grader:
                 run_server(grader, settings)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from sandbox.access import TOKEN_VARIABLE
 from sandbox.errors import BadInput
 from sandbox.limits import MEBIBYTE
 
-TOKEN_VARIABLE = "SANDBOX_TOKEN"
 MIN_TOKEN = 16  # characters
 
 
@@ -44,16 +42,3 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def read_token(file: Path | None) -> str:
-    """The token in `file`, else in SANDBOX_TOKEN; "" if there is none. Raises BadInput."""
-    if file is None:
-        return os.environ.get(TOKEN_VARIABLE, "").strip()
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: the token cannot be read ({error}): check the path") from None
-    if not token:
-        raise BadInput(f"{file}: holds no token: write one line")
-    return token
