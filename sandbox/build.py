@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sandbox.backend import Job, RunExit
+from sandbox.headers import Headers, Run
 from sandbox.judge import Seen
 from sandbox.languages import Language, Toolchain, get
 from sandbox.limits import MEBIBYTE, Limits
@@ -75,7 +76,6 @@ class Runnable:
         )
 
 
-Run = Callable[[str, tuple[str, ...], Job], tuple[RunExit, Seen]]  # role, binds, job
 Find = Callable[[str], Toolchain]  # by the name of a language
 
 
@@ -87,6 +87,7 @@ class Builds:
         self._made: OrderedDict[str, tuple[tuple[WorkFile, ...], str]] = OrderedDict()
         self._busy: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
+        self._headers = Headers()
 
     def prepare(self, program: Program, source: bytes, run: Run, find: Find, options: tuple[str, ...] = ()) -> Runnable:
         """Make `program`, whose text is `source`, ready to start. Raises CompileFailed, LanguageUnavailable."""
@@ -113,7 +114,8 @@ class Builds:
                 if key in self._made:
                     self._made.move_to_end(key)
                     return self._made[key]
-            made = compiled(tools, files, options, run)
+            headers = self._headers.folder(tools, files[0].data, run)
+            made = compiled(tools, files, options, run, headers)
             size = sum(len(file.data) for file in made[0]) + len(made[1])
             with self._lock:
                 self._made[key] = made
@@ -142,18 +144,24 @@ class Builds:
 
 
 def compiled(
-    tools: Toolchain, files: tuple[WorkFile, ...], options: tuple[str, ...], run: Run
+    tools: Toolchain, files: tuple[WorkFile, ...], options: tuple[str, ...], run: Run, headers: str = ""
 ) -> tuple[tuple[WorkFile, ...], str]:
-    """What compiling `files` (the program's own first) leaves, or one line that says why it failed."""
+    """What compiling `files` (the program's own first) leaves, or one line that says why it failed.
+
+    `headers` is a folder of precompiled ones; "" for none.
+    """
     language = tools.language
     suffix = files[0].name[files[0].name.rfind(".") :]
     sources = tuple(file.name for file in files if file.name.endswith(suffix))
     argv = tools.command(language.compile, source=(files[0].name,), sources=sources)
+    if headers:
+        argv = (argv[0], f"-I{headers}", *argv[1:])
     job = Job(
         driver="exec", source=order((*argv, *options), language), limits=COMPILE, files=files, fetch=language.products,
         reserves_memory=language.reserves_memory,
     )  # fmt: skip
-    ended, seen = run(f"compile {language.name}", tools.binds, job)
+    role = f"compile {language.name}{' with headers' if headers else ''}"
+    ended, seen = run(role, (*tools.binds, headers) if headers else tools.binds, job)
     if ended.exit_code == 0 and not seen.overflow:
         made = {file.name: file.data for file in ended.fetched if file.data is not None}
         if made:

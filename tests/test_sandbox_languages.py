@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from sandbox import languages
+from sandbox.backend import RunExit
+from sandbox.execute import Executor
 from sandbox.grader import Grader
+from sandbox.headers import Headers
+from sandbox.judge import Seen
 from sandbox.languages import Harness, Language, LanguageUnavailable, get, names, register, toolchain
 from sandbox.limits import MEBIBYTE, Limits
 from sandbox.spec import CallCase, GradeRequest, Program, ProgramCase, StdioCase
 from sandbox.verdict import Integrity, Outcome, Status, Verdict
+from sandbox.workfiles import Fetched
 
 LIMITS = Limits(cpu_seconds=2.0, wall_seconds=15.0)
 
@@ -175,6 +184,69 @@ def test_a_program_is_compiled_once_however_many_cases_and_workers(monkeypatch):
     assert len(calls) == 1
 
 
+@cpp
+def test_the_large_header_is_compiled_once_and_used_by_every_judge(monkeypatch, tmp_path, added):
+    """`-H` names the headers that g++ reads: a line with ! is a precompiled one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    register(replace(get("cpp"), compile=("g++", "-H", *get("cpp").compile[1:])))
+    seen = []
+    inner = Executor._compile
+
+    def compile_(self, role, binds, job):
+        ended, told = inner(self, role, binds, job)
+        seen.append((role, told.stderr_head.decode().partition("\n")[0][:1]))
+        return ended, told
+
+    monkeypatch.setattr(Executor, "_compile", compile_)
+    without = "#include <cstdio>\n#include <cctype>\nint main() { int c; while ((c = getchar()) != EOF) putchar(toupper(c)); }"
+    for source in (get("cpp").hello, without):
+        with Grader(workers=1) as grader:
+            assert judge(grader, "cpp", source, "a\n", "A\n").outcome is Outcome.AC
+    with Grader(workers=1) as grader:  # in a process of its own it would be the same: the file is what counts
+        assert judge(grader, "cpp", get("cpp").hello + "\n", "a\n", "A\n").outcome is Outcome.AC
+    assert seen == [
+        ("header cpp", ""), ("compile cpp with headers", "!"), ("compile cpp", "."), ("compile cpp with headers", "!"),
+    ]  # fmt: skip
+
+
+@cpp
+@pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o666), lambda path: path.write_bytes(b"junk")])
+def test_a_header_that_others_could_write_or_that_is_none_is_not_used(monkeypatch, tmp_path, spoil):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tools = toolchain("cpp")
+    made = Headers()
+    calls = []
+
+    def run(role, binds, job):
+        calls.append(role)
+        gch = Fetched(name="header.gch", data=b"compiled")
+        return RunExit(cpu_ms=0, wall_ms=0, memory_bytes=0, exit_code=0, fetched=(gch,)), Seen()
+
+    folder = made.folder(tools, b"#include <bits/stdc++.h>", run)
+    place = next(tmp_path.rglob("stdc++.h.gch"))
+    assert folder and place.read_bytes() == b"compiled" and made.folder(tools, b"#include <map>", run) == ""
+    spoil(place)
+    assert Headers().folder(tools, b"#include <bits/stdc++.h>", run) == folder
+    assert calls == ["header cpp"] * (2 if place.read_bytes() == b"compiled" else 1)
+    with Grader(workers=1) as grader:  # junk is refused by the compiler, which then reads the header itself
+        assert judge(grader, "cpp", get("cpp").hello, "a\n", "A\n").outcome is Outcome.AC
+
+
+PACKAGE = {
+    "pkg/__init__.py": "from pkg.inner import f\n",
+    "pkg/inner.py": "from . import data\ndef f(): return data.X\n",
+}
+
+
+def test_a_program_of_several_files_imports_packages_as_a_script_and_as_a_module(grader):
+    program = Program(
+        source="import pkg\ndef g(): return pkg.f()\nprint(g())", files=PACKAGE | {"pkg/data.py": "X = 7\n"}
+    )
+    cases = (StdioCase(stdin="", stdout="7\n"), CallCase(function="g", expected=7))
+    verdict = grader.grade([GradeRequest(program=program, cases=cases)])[0]
+    assert [case.outcome for case in verdict.cases] == [Outcome.AC, Outcome.AC], verdict
+
+
 def test_files_lie_beside_a_program(grader):
     program = Program(
         source="import helper\nprint(helper.f(), open('data/x.txt').read())",
@@ -233,6 +305,16 @@ def test_a_language_is_added_by_one_record(grader, added):
     if fault("awk"):
         pytest.skip(fault("awk"))
     assert judge(grader, "awk", program, "abc\n", "ABC\n").outcome is Outcome.AC
+
+
+def test_the_language_of_the_docs_is_added_as_written_there(grader, added):
+    text = (Path(__file__).parents[1] / "docs" / "sandbox.md").read_text()
+    code = next(part for part in re.findall(r"```python\n(.*?)```", text, re.S) if "register(" in part)
+    exec(code, {})
+    if fault("perl"):
+        pytest.skip(fault("perl"))
+    assert judge(grader, "perl", get("perl").hello, "abc\n", "ABC\n").outcome is Outcome.AC
+    assert languages.of_file("x.pl") == "perl"
 
 
 def test_a_call_needs_python(grader):

@@ -41,6 +41,14 @@ class Harness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """A header that is compiled once, for programs that hold its name: `compile` makes header.gch of header.hpp."""
+
+    mark: str  # as programs include it
+    compile: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
     name: str
     source: str  # the file that holds the program
@@ -59,6 +67,7 @@ class Language:
     reserves_memory: bool = False  # maps far more than it uses: its address space says nothing
     processes: int = 0  # threads of its runtime, beyond those of the program
     harness: Harness | None = None
+    header: Header | None = None
 
     @property
     def in_process(self) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from sandbox.languages import Harness, Language
+from sandbox.languages import Harness, Header, Language
+
+FLAGS = ("-O2", "-std=gnu++17", "-w")
 
 LANGUAGE = Language(
     name="cpp",
     aliases=("c++", "cc", "cxx", "C"),
     source="main.cpp",
-    compile=("g++", "-O2", "-std=gnu++17", "-w", "-o", "main", "{sources}"),
+    compile=("g++", *FLAGS, "-o", "main", "{sources}"),
+    header=Header(mark="bits/stdc++.h", compile=("g++", *FLAGS, "-x", "c++-header", "header.hpp", "-o", "header.gch")),
     products=("main",),
     run=("./main",),
     install="apt-get install g++",

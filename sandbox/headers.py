@@ -1,0 +1,96 @@
+"""Where is the large header that most programs of a language include, already compiled?
+
+Made once for a compiler, in a jail as any compile step is, from text of ours; kept in the user's cache folder, by the digest of
+all that went into it, and bound read-only into the jails that compile. Whatever goes wrong with it costs time and nothing else:
+the compiler then reads the header itself. Source: GCC manual, 3.22 "Using Precompiled Headers".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from sandbox.backend import Job, RunExit
+from sandbox.judge import Seen
+from sandbox.languages import Toolchain
+from sandbox.limits import MEBIBYTE, Limits
+from sandbox.workfiles import WorkFile
+
+BOUNDS = Limits(
+    cpu_seconds=60.0, wall_seconds=180.0, memory_bytes=2048 * MEBIBYTE, output_bytes=MEBIBYTE,
+    file_bytes=512 * MEBIBYTE, files=512, processes=16, stack_bytes=256 * MEBIBYTE,
+)  # fmt: skip
+
+Run = Callable[[str, tuple[str, ...], Job], tuple[RunExit, Seen]]  # role, binds, job
+
+
+class Headers:
+    """The precompiled headers of one judge. `run` is that of `sandbox.build`."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def folder(self, tools: Toolchain, source: bytes, run: Run) -> str:
+        """The folder to look for headers in first when `source` is compiled; "" for none."""
+        header = tools.language.header
+        if header is None or header.mark.encode() not in source:
+            return ""
+        key = hashlib.sha256(json.dumps([tools.version, dict(tools.tools), header.compile]).encode()).hexdigest()[:32]
+        with self._lock:  # the others wait: they would make the same
+            if key not in self._found:
+                try:
+                    self._found[key] = _made(tools, cache() / key, run)
+                except OSError as error:
+                    logging.getLogger("sandbox").info("no precompiled header: %s", error)
+                    self._found[key] = ""
+            return self._found[key]
+
+
+def cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coderl-sandbox"
+
+
+def _made(tools: Toolchain, folder: Path, run: Run) -> str:
+    header = tools.language.header
+    assert header is not None
+    place = folder / f"{header.mark}.gch"
+    if _is_ours(place):
+        return str(folder)
+    text = f"#include <{header.mark}>\n".encode()
+    argv = tools.command(header.compile)
+    source = json.dumps({"argv": argv, "env": dict(tools.language.environment)}).encode()
+    files = (WorkFile(name="header.hpp", data=text),)
+    job = Job(driver="exec", source=source, limits=BOUNDS, files=files, fetch=("header.gch",))
+    ended, seen = run(f"header {tools.language.name}", tools.binds, job)
+    data = next((file.data for file in ended.fetched if file.data), None)
+    if ended.exit_code != 0 or data is None:
+        raise OSError(seen.stderr_head.decode("utf-8", "replace")[:200] or "the compiler failed")
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    descriptor, name = tempfile.mkstemp(dir=place.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+        os.chmod(name, 0o644)
+        os.replace(name, place)  # another judge may do the same
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+    return str(folder)
+
+
+def _is_ours(place: Path) -> bool:
+    """Is there a file that nobody else could have written?"""
+    try:
+        states = [os.lstat(place), os.lstat(place.parent), os.lstat(place.parent.parent)]
+    except OSError:
+        return False
+    return all(state.st_uid == os.geteuid() and not state.st_mode & 0o022 for state in states)
