@@ -26,6 +26,12 @@ HUB = "THUDM/humaneval-x"
 LANGUAGES = {"Python": "python", "CPP": "cpp", "Java": "java", "JavaScript": "javascript", "Go": "go", "Rust": "rust"}
 FOLDERS = {"python": "python", "cpp": "cpp", "java": "java", "javascript": "js", "go": "go", "rust": "rust"}
 _REPLACED = ("testing", "github.com/stretchr/testify/assert")
+# The published runner imports those of these packages that a program uses; here each is there, and used.
+_PACKAGES = {
+    "math": "Abs", "strings": "ToUpper", "strconv": "Itoa", "time": "Now", "bytes": "Equal", "regexp": "MustCompile",
+    "sort": "Ints", "math/rand": "Int", "crypto/md5": "New", "fmt": "Sprint",
+}  # fmt: skip
+_USES = "".join(f"var _ = {package.rpartition('/')[2]}.{name}\n" for package, name in _PACKAGES.items())
 _CRATES = re.compile(r"^use (?:rand|regex|md5)\b.*;\n", re.M)
 _TESTIFY = """
 type testify struct{ t *testing.T }
@@ -82,11 +88,11 @@ def _examples(row: Row, language: str, reference: str) -> tuple[Case, ...]:
 def _case(row: Row, field: str, language: str, reference: str) -> Case:
     test = row.text(field)
     if language == "go":
-        setup = [name for name in imported(row.text("test_setup", "")) if name not in _REPLACED]
-        used = (name for name in setup if f"{name.rpartition('/')[2]}." in test)
-        before = "package main\n\n" + imports((*IMPORTS, "reflect", *used), without=imported(reference))
+        needed = (name for name in imported(row.text("test_setup", "")) if name not in _REPLACED)
+        names = (*IMPORTS, "reflect", *needed, *_PACKAGES)
+        before = "package main\n\n" + imports(names, without=imported(reference))
         try:
-            return ProgramCase(after=with_main(_TESTIFY + test), before=before)
+            return ProgramCase(after=with_main(_TESTIFY + _USES + test), before=before)
         except ValueError as error:
             raise row.fault(field, f"is no Go test ({error})", "give it as published") from None
     if language != "python":

@@ -109,7 +109,7 @@ def describe() -> str:
     for _, source in sorted(_all_sources().items()):
         usage = source.name + (f"[:{source.argument}]" if source.argument else "")
         options = "".join(f" {option}=" for option in source.options)
-        lines.append(f"{usage:<34}{source.summary}{'; options' + options if options else ''}")
+        lines.append(f"{usage:<33} {source.summary}{'; options' + options if options else ''}")
     return "\n".join([*lines, f"{'every source':<34}options " + " ".join(f"{option}=" for option in COMMON)])
 
 

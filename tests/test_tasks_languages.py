@@ -48,7 +48,7 @@ def outcomes(grader: Grader, task: Task, *programs: str) -> list[str]:
 GO = {
     "task_id": "Go/0", "prompt": 'import (\n    "fmt"\n)\n\n// Text of n.\nfunc Text(n int) string {\n',
     "import": 'import (\n    "fmt"\n)\n', "docstring": "// Text of n.\n", "declaration": "\nfunc Text(n int) string {\n",
-    "canonical_solution": '    return fmt.Sprintf("%d", n)\n}\n\n',
+    "canonical_solution": '    return strings.TrimSpace(fmt.Sprintf("%d", n))\n}\n\n',
     "test": "func TestText(t *testing.T) {\n    assert := assert.New(t)\n    assert.Equal(\"7\", Text(7))\n"
     "    assert.Equal(strings.Repeat(\"1\", 2), Text(11))\n}\n",
     "test_setup": 'package main\n\nimport (\n    "testing"\n    "strings"\n    "github.com/stretchr/testify/assert"\n)\n',
@@ -222,8 +222,9 @@ def test_the_published_files_load_whole() -> None:
     assert counts == {"cpp": 161, "go": 154, "java": 158, "js": 161, "rs": 156, "sh": 158}
 
 
-# References whose own tests, or whose libraries, are at fault: see the test.
-KNOWN: dict[str, frozenset[str]] = {}
+# An example that calls a function that is not there; two references that fail their own asserts, which the published runner
+# does not see since console.assert only prints; and one that needs the package js-md5.
+KNOWN = {"javascript": {f"HumanEval-X/JavaScript/{n}" for n in (32, 112, 155, 162)}}
 
 
 @needs_data
@@ -234,4 +235,4 @@ def test_every_reference_of_humaneval_x_passes(grader: Grader, language: str) ->
     tasks = load(f"humaneval-x:{X}?language={language}")
     verdicts = grader.grade([task.request(task.reference) for task in tasks])
     failed = {task.id: verdict.detail for task, verdict in zip(tasks, verdicts, strict=True) if verdict.outcome != "AC"}
-    assert failed.keys() == KNOWN.get(language, frozenset()), failed
+    assert failed.keys() == KNOWN.get(language, set()), failed
