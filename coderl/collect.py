@@ -18,6 +18,7 @@ from coderl.program_key import program_key
 from coderl.rewards import reward_parts, total
 from coderl.rollout import Rollout
 from coderl.seeds import derive
+from coderl.watchdog import doing
 from coderl.workbench import Workbench
 from sandbox import GradeRequest, Status
 from tasks.task import Task
@@ -64,20 +65,21 @@ def collect(
         for index in range(samples_per_task):
             seed = derive(config.seed, stage, step, task.id, repeat * samples_per_task + index)
             requests.append(SampleRequest(key=(position, index), prompt_ids=prompt.ids, seed=seed, stop=stop))
-    samples = {
-        sample.key: sample
-        for sample in generate(
-            bench.accelerator.unwrap_model(policy.engine),
-            policy.tokenizer,
-            requests,
-            eos_ids=policy.eos_ids,
-            pad_id=policy.pad_id,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            batch_size=config.generation.batch_size,
-            autocast=policy.autocast,
-        )
-    }
+    with doing(f"{stage} step {step}", f"sampling {len(requests)} completions of {len(tasks)} tasks"):
+        samples = {
+            sample.key: sample
+            for sample in generate(
+                bench.accelerator.unwrap_model(policy.engine),
+                policy.tokenizer,
+                requests,
+                eos_ids=policy.eos_ids,
+                pad_id=policy.pad_id,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                batch_size=config.generation.batch_size,
+                autocast=policy.autocast,
+            )
+        }
     generated = time.perf_counter()
     drafts = []
     for request in requests:
@@ -128,7 +130,13 @@ def _grade(
         if task.reference and task.id not in references:
             references[task.id] = len(requests)
             requests.append(task.request(task.reference))
-    verdicts = bench.grader.grade(requests)
+    first = (
+        f"grading {len(requests)} programs, the first of task {owners[0].id}:\n{requests[0].program.source}"
+        if requests
+        else ""
+    )
+    with doing(drafts[0].stage if drafts else "", first):
+        verdicts = bench.grader.grade(requests)
     rollouts = []
     for task, draft in zip(owners, drafts, strict=True):
         verdict = verdicts[unique[task.id, draft.program]]

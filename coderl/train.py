@@ -40,10 +40,12 @@ from coderl.report import write_report
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder, atomic_write, make_directory
 from coderl.seeds import derive
+from coderl.self_checks import first_step
 from coderl.stages.best_of_n import best_of_n
 from coderl.stages.pairs import pairs
 from coderl.stages.sample import sample
 from coderl.store import RolloutStore
+from coderl.watchdog import watchdog
 from coderl.workbench import Workbench, open_grader
 from tasks.registry import load as load_tasks
 from tasks.task import Task
@@ -73,6 +75,7 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[s
         metrics = stack.enter_context(
             Metrics(folder, trackers=config.trackers if is_main else [], run_name=config.name)
         )
+        stack.enter_context(watchdog(folder.path, config.watchdog_seconds))
         session = _Session(bench=bench, folder=folder, metrics=metrics, store=RolloutStore(folder.rollouts_dir))
         start = session.resume() if resume else Position(stage=0, step=0)
         last: dict[str, float] = {}
@@ -192,9 +195,12 @@ class _Session:
         with Progress(total=stage.steps, done=start_step, description=label) as progress:
             for experience, values in trainer.run(stage.steps):
                 rollouts = [r.with_(step=trainer.step) for r in gather(self.bench, experience.rollouts)]
+                updates = trainer.method.epochs * trainer.method.minibatches
+                whole = replace(experience, rollouts=rollouts)
+                started = first_step(whole, values, label, num_updates=updates) if trainer.step == 1 else []
                 if self.bench.accelerator.is_main_process:
                     self.metrics.log(label, trainer.step, values)
-                    for alarm in monitor.observe(values):
+                    for alarm in [*started, *monitor.observe(values)]:
                         self.metrics.event(label, trainer.step, alarm.name, alarm.message, **alarm.data)
                     if warning := divergence.update(values):
                         self.metrics.event(label, trainer.step, "learned_reward_diverges", warning)

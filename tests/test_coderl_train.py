@@ -187,6 +187,9 @@ def test_two_processes_sample_the_same_programs_and_make_the_same_gradients_as_o
     assert done.returncode == 0, done.stderr[-2000:]
     both = RunFolder.open(tmp_path / "both" / "tiny")
     for one, two in zip(lines(alone), lines(both), strict=True):
+        if "event" in one or "event" in two:
+            assert one == two  # e.g. that all rewards of the first step are alike
+            continue
         assert one["values"].keys() == two["values"].keys()
         for name in ("loss", "grad_norm/policy", "rollout/reward", "rollout/length"):
             if name in one["values"]:

@@ -90,6 +90,7 @@ class RunConfig(Section):
     reward_model: RewardModelConfig = RewardModelConfig()
     best_of_n: BestOfNConfig = BestOfNConfig()
     eval: EvalConfig = EvalConfig()
+    watchdog_seconds: float = Field(1800.0, gt=0)  # without a sign of life, after which the run says where it is
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(["tensorboard"])
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from coderl.methods.gate import gated
 from coderl.policy import Weights
 from coderl.rewards import total
 from coderl.rollout import Rollout
+from coderl.self_checks import digest, probe_memory
 from coderl.workbench import Workbench
 
 
@@ -47,6 +48,11 @@ class Online(MethodBase):
         )
         self.dropped: list[Rollout] = []
         self._stand_in: set[int] = set()  # seeds of rollouts that only keep this process busy
+        if bench.accelerator.device.type != "cpu" and bench.train_tasks:
+            prompts = [bench.renderer.render(task).ids for task in bench.train_tasks]
+            probe_memory(bench.policy, prompts, max_new_tokens=self.max_tokens, max_tokens=config.micro_batch_tokens)
+        self._reference: Weights | None = None  # the policy at the start of the stage, where a method needs it
+        self._frozen: float | None = None  # its digest before the first update
         self._fresh = True  # no update of this stage has been looked at yet
 
     def sample(self, step: int) -> tuple[Collected, dict[str, float]]:
@@ -55,6 +61,7 @@ class Online(MethodBase):
         What the gate dropped is in `dropped`: it goes to the store with the others.
         """
         self._fresh = step == 0
+        self._frozen = None if self._reference is None or step else digest(self._reference)
         found = gated(
             self._bench, self._rollout_config, self._curriculum, stage=self._label, step=step, adjusted=self._adjusted
         )
@@ -166,6 +173,8 @@ class Online(MethodBase):
 
     def after_step(self, metrics: dict[str, float]) -> dict[str, float]:
         """The effective sample size is that of tokens, as a share: (sum w)^2 / (n sum w^2)."""
+        if self._frozen is not None and self._reference is not None and digest(self._reference) != self._frozen:
+            raise TrainingStopped(f"{self._label}: the reference moved with the policy: its weights are not a copy")
         squared = metrics.pop("sampler/weight_squared", 0.0)
         return {"sampler/effective_sample_size": metrics["sampler/weight"] ** 2 / squared} if squared else {}
 

@@ -67,6 +67,7 @@ class Ppo(Online):
             for r in rollouts
         ]
         old = self.all_logprobs(examples)
+        assert self._reference is not None
         ref = self.all_logprobs(examples, self._reference)
         values = self.per_token(examples, self._values)
         old_logprobs, ref_logprobs, old_values = (
