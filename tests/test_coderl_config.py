@@ -19,7 +19,7 @@ def fault(raw: dict[str, object]) -> str:
     return text
 
 
-@pytest.mark.parametrize("name", ["quickstart", "hacking", "smollm2_grpo"])
+@pytest.mark.parametrize("name", ["quickstart", "hacking", "pipeline", "smollm2_grpo"])
 def test_a_shipped_config_loads_by_name_and_its_resolved_form_means_the_same(name):
     config = load(name)
     again = parse(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json"))))

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
+from coderl import cli  # noqa: E402
 from coderl.config import RejectionConfig, RunConfig, parse  # noqa: E402
 from coderl.errors import ConfigError  # noqa: E402
 from coderl.methods.rejection import select  # noqa: E402
@@ -208,7 +209,7 @@ PIPELINE = {
 }
 
 
-def test_the_classical_pipeline_runs_dies_and_resumes_to_the_same_metrics(finished, tmp_path, monkeypatch):
+def test_the_classical_pipeline_runs_dies_and_resumes_to_the_same_metrics(finished, tmp_path, monkeypatch, capsys):
     from coderl.methods.ppo import Ppo
 
     _, other = finished
@@ -249,3 +250,42 @@ def test_the_classical_pipeline_runs_dies_and_resumes_to_the_same_metrics(finish
         if n == 1:
             assert rate == pytest.approx(rates["random", 1], abs=0.15 if by == "agreement" else 1e-9)
     assert rates["visible", 4] >= rates["random", 4]
+
+    # The command makes the same kind of choice from the run's folder: its last model, its reward model.
+    out = tmp_path / "best.json"
+    arguments = [
+        "coderl",
+        "sample",
+        str(folders["straight"].path),
+        "--best-of",
+        "3",
+        "--by",
+        "visible",
+        "--by",
+        "reward_model",
+    ]
+    monkeypatch.setattr("sys.argv", [*arguments, "--limit", "4", "--out", str(out)])
+    assert cli.main() == 0
+    made = json.loads(out.read_text())["choices"]
+    assert {(c["by"], c["n"]) for c in made} == {
+        (by, n) for by in ("random", "oracle", "visible", "reward_model") for n in (1, 2, 3)
+    }
+    assert all(len(c["per_task"]) == 4 for c in made)
+    assert "reward model" in out.with_suffix(".svg").read_text()
+    assert cli.main() == 2  # already there
+    assert "already there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere", "--best-of", "2"], "name some with --tasks"),
+        (["nowhere", "--tasks", "easy", "--by", "reward_model"], "name one with --reward-model"),
+        (["nowhere", "--tasks", "easy", "--by", "luck"], "best_of_n.by"),
+    ],
+)
+def test_sample_refuses_before_it_works(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["coderl", "sample", *arguments])
+    assert cli.main() == 2
+    assert words in capsys.readouterr().err
