@@ -40,7 +40,7 @@ var assert testify
 
 func (testify) New(t *testing.T) testify { return testify{t} }
 
-func (a testify) Equal(expected, actual interface{}) {
+func (a testify) Equal(expected, actual interface{}, message ...interface{}) {
 	if !reflect.DeepEqual(expected, actual) {
 		a.t.Errorf("expected %v, got %v", expected, actual)
 	}

@@ -222,9 +222,14 @@ def test_the_published_files_load_whole() -> None:
     assert counts == {"cpp": 161, "go": 154, "java": 158, "js": 161, "rs": 156, "sh": 158}
 
 
-# An example that calls a function that is not there; two references that fail their own asserts, which the published runner
-# does not see since console.assert only prints; and one that needs the package js-md5.
-KNOWN = {"javascript": {f"HumanEval-X/JavaScript/{n}" for n in (32, 112, 155, 162)}}
+# JavaScript: an example that calls a function that is not there; two references that fail their own asserts, which the
+# published runner does not see since console.assert only prints; one needs js-md5. Go: a reference that depends on the order
+# of a map. Rust: tests that are commented out, so that nothing shows their end; the others need crates.
+KNOWN = {
+    "javascript": {f"HumanEval-X/JavaScript/{n}" for n in (32, 112, 155, 162)},
+    "go": {"HumanEval-X/Go/95"},
+    "rust": {f"HumanEval-X/Rust/{n}" for n in (32, 38, 50, 53, 91, 162)},
+}
 
 
 @needs_data
@@ -235,4 +240,4 @@ def test_every_reference_of_humaneval_x_passes(grader: Grader, language: str) ->
     tasks = load(f"humaneval-x:{X}?language={language}")
     verdicts = grader.grade([task.request(task.reference) for task in tasks])
     failed = {task.id: verdict.detail for task, verdict in zip(tasks, verdicts, strict=True) if verdict.outcome != "AC"}
-    assert failed.keys() == KNOWN.get(language, set()), failed
+    assert failed.keys() <= KNOWN.get(language, set()), failed
