@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
+from tasks.generated import tables, walks
 from tasks.generated.chains import Chain, draw_chain, interpret, is_sound, near_misses, phrases
 from tasks.generated.family_ops import FAMILY_OPS, JOIN, SPLIT
 from tasks.generated.inputs import Solve
@@ -137,4 +138,11 @@ FAMILIES: dict[str, tuple[Callable[[Random, int], Problem], range]] = {
     "words": (_words, LEVELS),
     "branch": (_branch, LEVELS),
     "recurrence": (_recurrence, LEVELS),
+    "tally": (tables.tally, LEVELS),
+    "records": (tables.records, LEVELS),
+    "nested": (walks.nested, LEVELS),
+    "machine": (walks.machine, LEVELS),
+    "ledger": (walks.ledger, LEVELS),
+    "stdin_list": (walks.stdin_list, LEVELS),
+    "stdin_table": (tables.stdin_table, LEVELS),
 }

@@ -6,8 +6,9 @@ tasks.
 Split by meaning. `fingerprint` hashes the results of the problem's function on fixed probe inputs; the split is a
 function of that hash. Two problems that compute the same thing (add 2 then 3, add 3 then 2; any two wordings) are
 therefore always in the same split, whatever was sampled: train, validation and test are disjoint by construction.
-The probes depend on the kinds of the parameters only. Tests: 2 visible, 6 to 8 hidden, chosen so that the problem's
-near misses (`variants`), and constant programs, fail one of the hidden ones wherever an input of the pool allows it.
+The probes depend on the kinds of the parameters only. Tests: 2 visible, 6 to 8 hidden (up to 12 where rules interact),
+chosen so that the problem's near misses (`variants`), and constant programs, fail one of the hidden ones wherever an
+input of the pool allows it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 
-from sandbox.spec import CallCase, Value
+from sandbox.spec import CallCase, Case, Value
 from tasks.generated.inputs import UNDEFINED, Solve, draw_inputs, evaluate, probes
 from tasks.task import Split, Style, Task
 
@@ -25,6 +26,9 @@ NUM_VISIBLE, NUM_HIDDEN, MAX_HIDDEN = 2, 6, 8
 POOL = 28  # inputs to choose from
 STOP = ("\n#", "\ndef ")
 TRAIN_SHARE, VALIDATION_SHARE = 0.8, 0.1  # the rest is test
+
+
+MakeCase = Callable[[tuple[Value, ...], Value], Case]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,14 @@ class Problem:
     kinds: tuple[str, ...]  # kind of each parameter, a key of `inputs.KINDS`
     solve: Solve
     variants: Callable[[], list[Solve]]
+    pool: int = POOL  # inputs to choose cases from
+    max_hidden: int = MAX_HIDDEN
+    make_case: MakeCase | None = None  # from arguments and result; None: a call of `function`
+
+    def case(self, args: tuple[Value, ...], result: Value) -> Case:
+        if self.make_case is not None:
+            return self.make_case(args, result)
+        return CallCase(function=self.function, args=args, expected=result)
 
 
 def fingerprint(kinds: tuple[str, ...], solve: Solve) -> str:
@@ -66,10 +78,7 @@ def make_task(problem: Problem, digest: str) -> Task:
     """The task of `problem`, whose fingerprint is `digest`; a pure function of `problem`."""
     visible, hidden = _choose(problem, Random(digest))
     name = sha256(f"{problem.family}\n{problem.prompt}".encode()).hexdigest()[:12]
-    cases = [
-        tuple(CallCase(function=problem.function, args=args, expected=expected) for args, expected in chosen)
-        for chosen in (visible, hidden)
-    ]
+    cases = [tuple(problem.case(args, expected) for args, expected in chosen) for chosen in (visible, hidden)]
     return Task(
         id=f"generated/{problem.family}-{name}",
         prompt=problem.prompt,
@@ -92,12 +101,12 @@ _Pair = tuple[tuple[Value, ...], Value]
 def _choose(problem: Problem, rng: Random) -> tuple[list[_Pair], list[_Pair]]:
     """Visible and hidden (args, result) pairs: greedily the input that the most surviving variants get wrong."""
     pool: dict[str, _Pair] = {}
-    for _ in range(6 * POOL):
+    for _ in range(6 * problem.pool):
         args = draw_inputs(problem.kinds, rng)
         result = evaluate(problem.solve, args)
         if result is not UNDEFINED:
             pool.setdefault(repr(args), (args, result))
-        if len(pool) == POOL:
+        if len(pool) == problem.pool:
             break
     rest = list(pool.values())
     assert len(rest) >= NUM_VISIBLE + NUM_HIDDEN, f"{problem.family}: too few inputs for {problem.prompt!r}"
@@ -106,7 +115,7 @@ def _choose(problem: Problem, rng: Random) -> tuple[list[_Pair], list[_Pair]]:
     wrong += [{i for i, (_, want) in enumerate(rest) if repr(want) != constant} for constant in constants]
     alive = [inputs for inputs in wrong if inputs]
     order: list[int] = []
-    while alive and len(order) < MAX_HIDDEN:
+    while alive and len(order) < problem.max_hidden:
         best = max(range(len(rest)), key=lambda i: sum(i in inputs for inputs in alive))
         order.append(best)
         alive = [inputs for inputs in alive if best not in inputs]
