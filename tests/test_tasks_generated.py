@@ -244,6 +244,11 @@ def test_a_weak_task_keeps_its_meaning_and_shows_one_test_that_doing_nothing_oft
     assert not any(all(c.args == (c.expected,) for c in task.hidden) for task in weak)  # the hidden ones see through it
 
 
+def test_a_weak_program_has_a_test_on_stdin_like_its_others() -> None:
+    for task in load("generated?family=stdin_list&level=1&count=10&weak=1"):
+        assert {type(case) for case in task.cases} == {StdioCase}
+
+
 @pytest.mark.parametrize("family", [*PROGRAMS, *CLASSES])
 def test_references_of_programs_and_classes_give_what_interpretation_expects(family: str) -> None:
     tasks = list(islice(stream([family], DRAWS[family][1], None, 1), 30))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sandbox.spec import CallCase, Value
+from sandbox.spec import Value
 from tasks.generated.inputs import UNDEFINED, evaluate
 from tasks.generated.problem import Problem
 from tasks.task import Task
@@ -32,6 +32,6 @@ def weakened(task: Task, problem: Problem) -> Task:
         return task
     fixed = [(x, result) for x, result in defined if type(x) is type(result) and x == result]
     argument, result = (fixed or defined)[0]
-    case = CallCase(function=problem.function, args=(argument,), expected=result)
+    case = problem.case((argument,), result)
     name = task.id.removeprefix("generated/")
     return replace(task, id=f"generated/weak-{name}", visible=(case,), hidden=(*task.visible, *task.hidden))
