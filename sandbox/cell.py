@@ -51,8 +51,8 @@ class Cell(Protocol):
     def usage(self, child: int) -> tuple[float, int]:
         """CPU seconds and resident bytes of the living tree, so far."""
 
-    def kill_all(self, child: int) -> None:
-        """SIGKILL every descendant of the zygote."""
+    def kill_all(self, child: int) -> bool:
+        """SIGKILL every descendant of the zygote; False if it is certain that there is none, dead or alive."""
 
     def counters(self) -> dict[str, Any]:
         """After the run, when all are dead: what this cell knows better (fields of RunExit)."""
@@ -90,10 +90,11 @@ class PlainCell:
     def usage(self, child: int) -> tuple[float, int]:
         return tree_usage(descendants(os.getpid()))
 
-    def kill_all(self, child: int) -> None:
+    def kill_all(self, child: int) -> bool:
         for pid in descendants(os.getpid()):
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        return True
 
     def counters(self) -> dict[str, Any]:
         self._remove(self.folder, ignore_errors=True)

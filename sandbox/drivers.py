@@ -18,7 +18,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import types
 import typing
@@ -31,18 +30,18 @@ from sandbox.player import play
 from sandbox.referee import referee
 
 
-def main(driver: str, source: bytes, control: socket.socket) -> None:
+def main(driver: str, source: bytes, control: int) -> None:
     """Run `source` under the driver of that name; returns or raises SystemExit as the program does."""
     _DRIVERS[driver](source, control)
 
 
-def run_tool(source: bytes, control: socket.socket) -> None:
+def run_tool(source: bytes, control: int) -> None:
     """A script with arguments; both are in the source, as JSON."""
     order = json.loads(source)
     run_script(order["source"].encode(), control, order["argv"])
 
 
-def run_script(source: bytes, control: socket.socket, arguments: Sequence[str] = ()) -> None:
+def run_script(source: bytes, control: int, arguments: Sequence[str] = ()) -> None:
     channel = Channel(control)
     code = compiled(source, channel)
     channel.close()
@@ -69,7 +68,7 @@ def _end(names: dict[str, Any]) -> None:
     names.clear()
 
 
-def run_exec(source: bytes, control: socket.socket) -> None:
+def run_exec(source: bytes, control: int) -> None:
     """Become another program, with signals as a program expects them; what cannot start is not the program's fault."""
     channel = Channel(control)
     order = json.loads(source)
@@ -83,7 +82,7 @@ def run_exec(source: bytes, control: socket.socket) -> None:
         raise SystemExit(127) from None
 
 
-def serve_calls(source: bytes, control: socket.socket) -> None:
+def serve_calls(source: bytes, control: int) -> None:
     channel = Channel(control)
     code = compiled(source, channel)
     message = channel.receive()
@@ -129,6 +128,6 @@ def typing_names() -> dict[str, Any]:
     return {name: getattr(typing, name) for name in names}
 
 
-_DRIVERS: dict[str, Callable[[bytes, socket.socket], None]] = {
+_DRIVERS: dict[str, Callable[[bytes, int], None]] = {
     "script": run_script, "tool": run_tool, "exec": run_exec, "call": serve_calls, "player": play, "referee": referee,
 }  # fmt: skip

@@ -9,8 +9,6 @@ from __future__ import annotations
 import _thread
 import atexit
 import os
-import socket
-import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from typing import NoReturn
 from sandbox.cell import Cell, Work
 from sandbox.workfiles import unpack
 
-Driver = Callable[[str, bytes, socket.socket], None]
+Driver = Callable[[str, bytes, int], None]
 CONTROL = 3  # the only descriptor besides stdin, stdout and stderr
 
 
@@ -30,13 +28,13 @@ def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int
         os.setsid()
         cell.enter(job)
         for target, fd in enumerate(fds):
-            os.dup2(fd, target)  # never onto one still to come: the kernel gave them out in rising order
+            os.dup2(
+                fd, target, target != CONTROL
+            )  # never onto one still to come: the kernel gave them out in rising order
         os.write(armed, b"1")
         os.closerange(CONTROL + 1, 1 << 20)
-        control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, CONTROL)
-        os.set_inheritable(CONTROL, False)
-        size = struct.unpack("<Q", read_exactly(control, 8))[0]
-        source, placed = unpack(read_exactly(control, size))
+        size = int.from_bytes(read_exactly(8), "little")
+        source, placed = unpack(read_exactly(size))
         if placed:
             sys.path.append(os.getcwd())  # last, so that no file shadows what others import
     except BaseException as error:
@@ -45,7 +43,7 @@ def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int
         os._exit(1)
     code = 0
     try:
-        run_driver(job.driver, source, control)
+        run_driver(job.driver, source, CONTROL)
     except SystemExit as stop:
         code = exit_code(stop)
     except BaseException:
@@ -54,14 +52,15 @@ def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int
     end_interpreter(code)
 
 
-def read_exactly(control: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        chunk = control.recv(min(size - len(data), 1 << 20))
+def read_exactly(size: int) -> bytes:
+    chunks, left = [], size
+    while left:
+        chunk = os.read(CONTROL, min(left, 1 << 20))
         if not chunk:
             raise EOFError("the judge went away")
-        data += chunk
-    return bytes(data)
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
 
 
 def exit_code(stop: SystemExit) -> int:

@@ -131,6 +131,7 @@ class JailCell:
         self._landlock = sys.landlock_version()
         self._ruleset = -1
         self._limits: list[tuple[int, tuple[int, int]]] = []
+        self._limited: tuple[float, ...] = ()
         self._mounted: tuple[int, int] | None = None
         self._pristine: tuple[Any, ...] = ()
         self.folder = FOLDERS[0]
@@ -149,7 +150,10 @@ class JailCell:
             self._meter.reset(job)
         spare = 8 if self._meter and self._meter.bounds_processes else 0  # let the group refuse: it counts
         spare += 0 if self._rooted else 2  # zygote and guard share the uid
-        self._limits = run_limits(job, cap_address_space=self._meter is None, spare_processes=spare)
+        wanted = (job.cpu_seconds, job.file_bytes, job.processes, job.stack_bytes)
+        if wanted != self._limited or not self._meter:
+            self._limits = run_limits(job, cap_address_space=self._meter is None, spare_processes=spare)
+            self._limited = wanted
 
     def enter(self, job: Work) -> None:
         if self._meter:
@@ -174,15 +178,14 @@ class JailCell:
         seconds, resident = tree_usage([int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"])
         return seconds, 0 if self._meter else resident
 
-    def kill_all(self, child: int) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)
+    def kill_all(self, child: int) -> bool:
+        return sys.kill_everyone()
 
     def counters(self) -> dict[str, Any]:
         result = self._meter.counters() if self._meter else {}
-        state = os.statvfs(BOX)
-        result["files_exceeded"] = state.f_bfree == 0 or state.f_ffree == 0
-        if self._look() != self._pristine:
+        look = self._look()
+        result["files_exceeded"] = 0 in look[:2]
+        if look != self._pristine:
             assert self._mounted is not None
             self._renew(*self._mounted)
         return result

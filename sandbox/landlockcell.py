@@ -125,11 +125,9 @@ class LandlockCell:
         seconds, resident = tree_usage(descendants(os.getpid()))
         return seconds, 0 if self._meter else resident
 
-    def kill_all(self, child: int) -> None:
+    def kill_all(self, child: int) -> bool:
         if self._first:
-            with suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)
-            return
+            return sys.kill_everyone()
         seen: set[int] = set()
         while (pids := set(descendants(os.getpid()))) - seen:  # who is stopped cannot fork
             for pid in pids - seen:
@@ -141,6 +139,7 @@ class LandlockCell:
         for pid in seen:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        return True
 
     def counters(self) -> dict[str, Any]:
         result = self._meter.counters() if self._meter else {}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import builtins
 import operator
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +26,7 @@ TYPES.update((name, x) for name, x in vars(builtins).items() if isinstance(x, ty
 NAMES = {kind: name for name, kind in TYPES.items()}
 
 
-def play(source: bytes, control: socket.socket) -> None:
+def play(source: bytes, control: int) -> None:
     channel = Channel(control)
     code = compiled(source, channel)
     Player(channel, load(code, channel, {})).wait()

@@ -11,7 +11,6 @@ float are forwarded. `isinstance` asks the candidate's class.
 
 from __future__ import annotations
 
-import socket
 import sys
 import types
 from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
@@ -27,7 +26,7 @@ MAX_ITEMS = 1_000_000  # of an iterator given as an argument, which travels as a
 _LISTS = (Iterator, range, KeysView, ValuesView, ItemsView)
 
 
-def referee(source: bytes, control: socket.socket) -> None:
+def referee(source: bytes, control: int) -> None:
     """Run one test after another; `source` is an archive of packages that they need, or empty."""
     channel = Channel(control)
     if source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import struct
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
@@ -75,6 +76,11 @@ def pivot_root(new: str, old: str) -> None:
 def prctl(option: int, *arguments: int) -> None:
     padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
     _checked(_LIBC.prctl(ctypes.c_int(option), *padded), f"prctl {option}")
+
+
+def kill_everyone() -> bool:
+    """For process 1 of a pid namespace: SIGKILL all others; False if there are none, not even dead ones to be waited for."""
+    return int(_LIBC.kill(ctypes.c_int(-1), ctypes.c_int(signal.SIGKILL))) == 0
 
 
 def drop_bounding_set() -> None:

@@ -69,7 +69,7 @@ def unpack(payload: bytes) -> tuple[bytes, int]:
     """Inverse of `pack`, in the work folder: writes the files there; the source, and how many files there were."""
     (size,) = _HEAD.unpack_from(payload)
     start = _HEAD.size + size
-    names = json.loads(payload[_HEAD.size : start] or b"[]")
+    names = json.loads(payload[_HEAD.size : start]) if size else ()
     for name, length, executable in names:
         folder = os.path.dirname(name)
         if folder:

@@ -260,11 +260,11 @@ def reap(child: int) -> tuple[float, bool]:
 def bury(cell: Cell, child: int) -> tuple[float, bool]:
     """Kill and collect every descendant: their CPU seconds, and whether seccomp killed one."""
     cpu, sigsys = 0.0, False
-    while True:
-        cell.kill_all(child)
+    while cell.kill_all(child):
         try:
             _, status, usage = os.wait4(-1, 0)
         except ChildProcessError:
             return cpu, sigsys
         cpu += usage.ru_utime + usage.ru_stime
         sigsys |= os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS
+    return cpu, sigsys
