@@ -50,4 +50,5 @@ def open_grader(config: SandboxConfig) -> Grader:
         workers=config.workers,
         min_isolation=config.min_isolation,
         endpoints=config.endpoints,
+        preload=config.preload,
     )

@@ -104,8 +104,11 @@ class Backend(Protocol):
     name: str
     isolation: Isolation
 
-    def open_slot(self, binds: tuple[str, ...] = ()) -> Slot:
-        """Open one more slot, in which these paths of the host can be read, too. Raises SandboxUnavailable."""
+    def open_slot(self, binds: tuple[str, ...] = (), preload: tuple[str, ...] = ()) -> Slot:
+        """Open one more slot, in which these paths of the host can be read, too, and these modules are already imported.
+
+        Raises SandboxUnavailable.
+        """
 
     def toolchain(self, language: str) -> Toolchain:
         """What programs in that language are made and run with there. Raises LanguageUnavailable, KeyError."""

@@ -114,9 +114,9 @@ class ContainerBackend(ZygotePool):
             self._client.close()
             raise
 
-    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
+    def open_slot(self, binds: tuple[str, ...] = (), preload: tuple[str, ...] = ()) -> ZygoteSlot:
         """`binds` are not given: toolchains come with the image."""
-        return super().open_slot()
+        return super().open_slot(preload=preload)
 
     def toolchain(self, language: str) -> Toolchain:
         """What the image has."""

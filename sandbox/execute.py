@@ -78,8 +78,8 @@ class Trial:
 class Executor:
     """Runs cases, one batch at a time; `slack` widens the cpu limit of the run, not that of the verdict."""
 
-    def __init__(self, backend: Backend, builds: Builds | None = None):
-        self._backend, self._builds = backend, builds or Builds()
+    def __init__(self, backend: Backend, builds: Builds | None = None, preload: tuple[str, ...] = ()):
+        self._backend, self._builds, self._preload = backend, builds or Builds(), preload
         self._slots: dict[str, Slot] = {}
         self._validation = Validation(lambda: self._slot("referee"))
         self._lock = threading.Lock()  # of `_wanted`, so that no kill meets the run of another request
@@ -329,7 +329,7 @@ class Executor:
 
     def _slot(self, role: str, binds: tuple[str, ...] = ()) -> Slot:
         if role not in self._slots:
-            self._slots[role] = self._backend.open_slot(binds)
+            self._slots[role] = self._backend.open_slot(binds, self._preload if role == "candidate" else ())
         return self._slots[role]
 
     def _open(self, program: Runnable, job: Job, stdin: bytes = b"") -> Wire:

@@ -58,22 +58,30 @@ class Grader:
         endpoints: Sequence[str] = (),
         token_file: Path | None = None,
         patience_seconds: float = 60.0,
+        preload: Sequence[str] = (),
     ):
         if workers is not None and workers < 1:
             raise ValueError(f"workers is {workers}: give at least 1, or None for one per core")
         if retries < 0:
             raise ValueError(f"retries is {retries}: give 0 or more")
+        if isinstance(preload, str):
+            raise ValueError(f"preload is {preload!r}: give the names of modules in a list")
         if (backend == "remote") != bool(endpoints):
             raise ValueError("backend remote and endpoints go together: give both, or neither")
         self._pool: _Pool | RemotePool
         if endpoints:
             from sandbox.remote import RemotePool
 
+            if preload:
+                raise ValueError("backend remote preloads nothing: leave out preload")
             if times != BY_LANGUAGE:
                 raise ValueError("backend remote stretches no times: give --time-factor to `sandbox serve`")
             self._pool = RemotePool(endpoints, read_token(token_file), min_isolation, workers, patience_seconds)
         else:
-            self._pool = _Pool(open_backend(backend, min_isolation), workers or os.cpu_count() or 1, retries, times)
+            opened = open_backend(backend, min_isolation)
+            if preload:
+                _try(opened, tuple(preload))
+            self._pool = _Pool(opened, workers or os.cpu_count() or 1, retries, times, tuple(preload))
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     @property
@@ -156,11 +164,21 @@ _Request = GradeRequest | RunRequest
 _Work = tuple[int, _Request, _Done, threading.Event]
 
 
+def _try(backend: Backend, preload: tuple[str, ...]) -> None:
+    """Raises SandboxUnavailable where programs cannot import one of these modules; closes the backend then."""
+    try:
+        backend.open_slot((), preload).close()
+    except BaseException:
+        backend.close()
+        raise
+
+
 class _Pool:
     """The workers. Knows nothing of the Grader, so that one that is forgotten is collected and closed."""
 
-    def __init__(self, backend: Backend, workers: int, retries: int, times: TimeFactors):
+    def __init__(self, backend: Backend, workers: int, retries: int, times: TimeFactors, preload: tuple[str, ...]):
         self.backend, self.workers, self._retries, self._times = backend, workers, retries, times
+        self._preload = preload
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._executors: list[Executor] = []
@@ -215,7 +233,7 @@ class _Pool:
         self.backend.close()
 
     def _run(self) -> None:
-        executor = Executor(self.backend, self._builds)
+        executor = Executor(self.backend, self._builds, self._preload)
         with self._lock:
             self._executors.append(executor)
         try:

@@ -18,6 +18,7 @@ from typing import Any
 
 from sandbox.backend import SandboxUnavailable
 from sandbox.languages import Toolchain, toolchain
+from sandbox.pool import with_preload
 from sandbox.slot import REMOVAL_DESCRIPTORS, ZygoteSlot, want_descriptors
 from sandbox.verdict import Isolation
 
@@ -38,8 +39,8 @@ class PlainBackend:
         except OSError as error:
             raise SandboxUnavailable(f"no temporary folder ({error.strerror}): set TMPDIR to a writable one") from None
 
-    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
-        slot = ZygoteSlot("plain", self._configure, self._slots.discard)
+    def open_slot(self, binds: tuple[str, ...] = (), preload: tuple[str, ...] = ()) -> ZygoteSlot:
+        slot = ZygoteSlot("plain", with_preload(self._configure, preload), self._slots.discard)
         with self._lock:
             self._slots.add(slot)
         self.isolation = slot.isolation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from sandbox.backend import SandboxUnavailable
 from sandbox.languages import Toolchain, toolchain
@@ -22,9 +23,9 @@ class ZygotePool:
         self._first: ZygoteSlot | None = self._open(())
         self.isolation = self._first.isolation
 
-    def open_slot(self, binds: tuple[str, ...] = ()) -> ZygoteSlot:
-        if binds:
-            return self._open(binds)
+    def open_slot(self, binds: tuple[str, ...] = (), preload: tuple[str, ...] = ()) -> ZygoteSlot:
+        if binds or preload:
+            return self._open(binds, preload)
         with self._lock:
             slot, self._first = self._first, None
         return slot or self._open(())
@@ -40,7 +41,9 @@ class ZygotePool:
         """How a new slot is configured, and what gives back what it holds."""
         raise NotImplementedError
 
-    def _make(self, binds: tuple[str, ...], on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
+    def _make(
+        self, binds: tuple[str, ...], preload: tuple[str, ...], on_close: Callable[[ZygoteSlot], None]
+    ) -> ZygoteSlot:
         give_back: Callable[[], None] = lambda: None
 
         def end(slot: ZygoteSlot) -> None:
@@ -49,7 +52,7 @@ class ZygotePool:
 
         try:
             configure, give_back = self._plan(binds)
-            return self._start(configure, end)
+            return self._start(with_preload(configure, preload), end)
         except (SandboxUnavailable, OSError) as error:
             give_back()
             raise SandboxUnavailable(f"no {self.name}: {error}{self.remedy}") from None
@@ -60,8 +63,8 @@ class ZygotePool:
     def _start(self, configure: Configure, on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
         return ZygoteSlot(self.name, configure, on_close)
 
-    def _open(self, binds: tuple[str, ...]) -> ZygoteSlot:
-        slot = self._make(binds, self._forget)
+    def _open(self, binds: tuple[str, ...], preload: tuple[str, ...] = ()) -> ZygoteSlot:
+        slot = self._make(binds, preload, self._forget)
         with self._lock:
             self._slots.add(slot)
         return slot
@@ -69,3 +72,13 @@ class ZygotePool:
     def _forget(self, slot: ZygoteSlot) -> None:
         with self._lock:
             self._slots.discard(slot)
+
+
+def with_preload(configure: Configure, preload: tuple[str, ...]) -> Configure:
+    """The same configuration, with modules that the zygote imports once for all programs."""
+
+    def configured() -> tuple[dict[str, Any], list[int]]:
+        config, descriptors = configure()
+        return {**config, "preload": preload}, descriptors
+
+    return configured

@@ -57,6 +57,7 @@ def main(descriptor: int) -> NoReturn:
         run_driver = load_drivers()
         warm()
         cell = open_cell(config, judge)
+        preload(config.get("preload", ()))
     except Exception as error:
         send_report(channel, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
@@ -100,6 +101,18 @@ def warm() -> None:
         setattr(builtins, name, _sitebuiltins.Quitter(name, ""))
     random.seed(0)
     atexit._clear()
+
+
+def preload(names: list[str]) -> None:
+    """Import what programs of this slot will find already imported: as late as this, to see what they would see."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise ImportError(f"preload {name!r}: {error}; name modules that programs here can import") from None
+        with suppress(OSError):
+            if len(os.listdir("/proc/self/task")) > 1:
+                raise ImportError(f"preload {name!r}: it starts threads, which no fork would have")
 
 
 def open_cell(config: dict[str, Any], judge: int) -> Cell:

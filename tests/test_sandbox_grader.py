@@ -357,9 +357,9 @@ class Flaky:
         self.faults = faults
         self.num_slots = 0
 
-    def open_slot(self, binds: tuple[str, ...] = ()) -> Slot:
+    def open_slot(self, binds: tuple[str, ...] = (), preload: tuple[str, ...] = ()) -> Slot:
         self.num_slots += 1
-        return FlakySlot(self, self._real.open_slot(binds))
+        return FlakySlot(self, self._real.open_slot(binds, preload))
 
     def close(self) -> None:
         self._real.close()
@@ -449,3 +449,23 @@ def test_a_stdout_of_the_programs_own_is_flushed_before_its_names_go(grader: Gra
     request = GradeRequest(program=Program(source=program), cases=(StdioCase(stdin="7\n", stdout="7\n"),))
     (verdict,) = grader.grade([request])
     assert verdict.outcome is Outcome.AC
+
+
+def test_programs_find_preloaded_modules_imported_and_as_new_as_ever() -> None:
+    source = (
+        "import sys\nprint('decimal' in sys.modules)\nimport decimal\nprint(decimal.getcontext().prec)\n"
+        "decimal.getcontext().prec = 5"
+    )
+    case = StdioCase(stdin="", stdout="True\n28")
+    with Grader(workers=1, preload=["decimal"]) as opened:
+        assert [one(opened, source, case).outcome for _ in range(2)] == ["AC", "AC"]
+        test = AssertCase(code="import sys\nassert 'decimal' not in sys.modules and f(1)", names=("f",))
+        assert one(opened, "def f(x): return x", test).outcome == "AC"
+
+
+@pytest.mark.parametrize("name", ["no_such_module", "coderl", "antigravity.no"])
+def test_a_module_that_programs_cannot_import_is_refused_by_name_at_once(name: str) -> None:
+    with pytest.raises(SandboxUnavailable, match=f"preload '{name}': .*name modules that programs here can import"):
+        Grader(workers=1, preload=["decimal", name])
+    with pytest.raises(ValueError, match="in a list"):
+        Grader(workers=1, preload="decimal")

@@ -73,12 +73,15 @@ class SandboxConfig(Section):
         ""  # refuse a backend, or a server's, that is weaker
     )
     workers: int = Field(2, gt=0)  # programs at once; of backend remote: connections
+    preload: list[str] = []  # modules that programs find already imported, e.g. [numpy]
     max_unscorable: float = Field(0.1, ge=0, le=1)  # share of a batch above which the run stops
 
     @model_validator(mode="after")
     def _endpoints_belong_to_remote(self) -> SandboxConfig:
         if (self.backend == "remote") != bool(self.endpoints):
             raise ValueError("backend remote and endpoints go together: give both, or neither")
+        if self.backend == "remote" and self.preload:
+            raise ValueError("backend remote preloads nothing: leave out preload")
         return self
 
 
