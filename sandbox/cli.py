@@ -21,11 +21,12 @@ from rich.table import Table
 
 from sandbox import languages
 from sandbox.backend import SandboxUnavailable
-from sandbox.commands import serve
+from sandbox.commands import replay, serve
 from sandbox.container import IMAGE
 from sandbox.errors import BadInput, SandboxError
 from sandbox.grader import Grader
 from sandbox.limits import MEBIBYTE, Limits
+from sandbox.record import record_name, write_record
 from sandbox.run_once import RunRequest, run_once
 from sandbox.samples import FileSample, read_samples, read_tasks, write_lines
 from sandbox.spec import Program
@@ -40,8 +41,13 @@ BackendOption = Annotated[str, typer.Option(help="auto, jail, docker, landlock, 
 
 @app.command()
 def grade(
-    tasks: Annotated[Path, typer.Argument(help="Tasks: our JSONL, or HumanEval.jsonl(.gz).")],
-    samples: Annotated[Path, typer.Argument(help="Samples: {task_id, completion} or {task_id, solution} a line.")],
+    tasks: Annotated[
+        Path, typer.Argument(help="Tasks: JSONL of ours or of `coderl tasks export`, or HumanEval.jsonl(.gz).")
+    ],
+    samples: Annotated[
+        Path,
+        typer.Argument(help="Samples: {task_id, completion} or {task_id, solution} a line, or a folder of TASK/0.py."),
+    ],
     backend: BackendOption = "auto",
     min_isolation: Annotated[str, typer.Option(help="Refuse a backend weaker than this one.")] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
@@ -50,6 +56,9 @@ def grade(
         typer.Option(help="With --backend remote: http://HOST:PORT of `sandbox serve` (again for more)."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write results here, one JSON object a line.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write a file for each sample into this folder, for `sandbox replay`.")
+    ] = None,
     time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
 ) -> None:
     """Grade every sample against its task."""
@@ -63,6 +72,9 @@ def grade(
         if out is not None:
             pairs = zip(rows, verdicts, strict=True)
             write_lines(out, ({"task_id": row.task_id, **verdict.to_json()} for row, verdict in pairs))
+        if record is not None:
+            for number, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
+                write_record(record / record_name(number, row.task_id), row.request, verdict)
         _summary(rows, verdicts)
 
 
@@ -232,7 +244,8 @@ def _toolchains(wanted: list[str] | None) -> list[languages.Toolchain]:
     return list(found.values())
 
 
-serve.register(app, _faults)
+for command in (serve, replay):
+    command.register(app, _faults)
 
 
 def _read(path: Path) -> bytes:

@@ -1,13 +1,15 @@
 """How are tasks and samples read from files, with faults that name the line and the field?
 
-Tasks, one JSON object a line (.gz is fine), in one of two forms:
+Tasks, one JSON object a line (.gz is fine), in one of three forms:
 
 - ours: {"id": .., "cases": [..], "groups": [..], "limits": {..}, "checker": .., "language": ..}, the last four optional, in
   the grammar of `sandbox.forms`.
 - HumanEval's: {"task_id": .., "prompt": .., "entry_point": .., "test": ..}.
+- that of `tasks` (docs/tasks.md), which `coderl tasks export` writes: all cases count, visible and hidden.
 
-Samples, one a line: {"task_id": .., "completion": ..}, where a HumanEval prompt goes before the completion, or
-{"task_id": .., "solution": ..} with a whole program. A row with both is a fault.
+Samples are what human-eval and EvalPlus write. One a line: {"task_id": .., "completion": ..}, where the prompt of a task to be
+completed goes before the completion, or {"task_id": .., "solution": ..} with a whole program; a row with both is a fault. Or a
+folder with one of programs for each task, HumanEval_0/0.py, where a / of the task's id is a _.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +32,11 @@ from sandbox.limits import Limits
 from sandbox.spec import Case, GradeRequest, Group, Program, Rule
 
 _OURS = {"id", "cases", "groups", "limits", "checker", "language"}
+# The fields of a task for training, of which grading needs a few.
+TASK_FIELDS = frozenset({
+    "id", "prompt", "style", "split", "visible", "hidden", "entry_point", "signature", "language", "reference", "checker",
+    "groups", "limits", "level", "tags", "stop", "date", "schema",
+})  # fmt: skip
 T = TypeVar("T")
 
 
@@ -58,7 +65,7 @@ def read_tasks(path: Path) -> dict[str, FileTask]:
     """The tasks of a file by id. Raises BadInput."""
     tasks: dict[str, FileTask] = {}
     for where, row in _rows(path):
-        task = _humaneval(where, row) if "entry_point" in row else _ours(where, row)
+        task = _task(where, row)
         if task.id in tasks:
             raise BadInput(f"{where}: id {task.id!r} is there already: give every task its own")
         tasks[task.id] = task
@@ -68,8 +75,15 @@ def read_tasks(path: Path) -> dict[str, FileTask]:
 
 
 def read_samples(path: Path, tasks: dict[str, FileTask]) -> list[FileSample]:
-    """The samples of a file. Raises BadInput."""
-    samples = []
+    """The samples of a file or a folder. Raises BadInput."""
+    samples = list(_folder(path, tasks) if path.is_dir() else _lines(path, tasks))
+    if not samples:
+        remedy = "give programs as TASK/0.py" if path.is_dir() else "give one JSON object a line"
+        raise BadInput(f"{path}: holds no samples: {remedy}")
+    return samples
+
+
+def _lines(path: Path, tasks: dict[str, FileTask]) -> Iterator[FileSample]:
     for where, row in _rows(path):
         task_id = _get(where, row, "task_id", str)
         if task_id not in tasks:
@@ -79,17 +93,35 @@ def read_samples(path: Path, tasks: dict[str, FileTask]) -> list[FileSample]:
         task = tasks[task_id]
         whole = "solution" in row
         source = _get(where, row, "solution", str) if whole else task.prompt + _get(where, row, "completion", str)
-        request = GradeRequest(
-            program=Program(source=source, language=task.language),
-            cases=task.cases,
-            limits=task.limits,
-            checker=task.checker,
-            groups=task.groups,
-        )
-        samples.append(FileSample(task_id=task_id, request=request))
-    if not samples:
-        raise BadInput(f"{path}: holds no samples: give one JSON object a line")
-    return samples
+        yield _sample(task, source)
+
+
+def _folder(path: Path, tasks: dict[str, FileTask]) -> Iterator[FileSample]:
+    """Programs by task, in the order of the tasks and of the numbers that are the names of the files."""
+    names = {task_id.replace("/", "_"): task for task_id, task in tasks.items()}
+    folders = {entry.name: entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    for name in folders:
+        if name not in names:
+            raise BadInput(f"{path / name}: no task is called that, with _ for /: name the folder as a task")
+    for name, task in names.items():
+        if name not in folders:
+            continue
+        for file in sorted(folders[name].glob("*.py"), key=lambda file: (len(file.name), file.name)):
+            try:
+                yield _sample(task, file.read_text(encoding="utf-8", errors="surrogateescape"))
+            except OSError as error:
+                raise BadInput(f"{file}: cannot be read ({error.strerror}): check the path") from None
+
+
+def _sample(task: FileTask, source: str) -> FileSample:
+    request = GradeRequest(
+        program=Program(source=source, language=task.language),
+        cases=task.cases,
+        limits=task.limits,
+        checker=task.checker,
+        groups=task.groups,
+    )
+    return FileSample(task_id=task.id, request=request)
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -150,6 +182,26 @@ def _known(where: str, record: dict[str, Any], valid: Iterable[str]) -> None:
     for key in record:
         if key not in valid:
             raise BadInput(f"{where}: {key!r} is not a field here: use {', '.join(sorted(valid))}")
+
+
+def _task(where: str, row: dict[str, Any]) -> FileTask:
+    if "visible" in row or "hidden" in row:
+        return _training(where, row)
+    if "plus_input" in row:
+        remedy = "make tasks of the file by `coderl tasks export humanevalplus:PATH`, and grade those"
+        raise BadInput(f"{where}: EvalPlus's inputs have no expected values: {remedy}")
+    return _humaneval(where, row) if "entry_point" in row else _ours(where, row)
+
+
+def _training(where: str, row: dict[str, Any]) -> FileTask:
+    _known(where, row, TASK_FIELDS)
+    if row.get("schema", 1) != 1:
+        raise BadInput(f"{where}: schema is {row['schema']!r}: this version reads schema 1")
+    cases = [*_get(where, row, "visible", list, []), *_get(where, row, "hidden", list, [])]
+    ours = {key: row[key] for key in ("id", "limits", "checker", "groups", "language") if row.get(key) is not None}
+    is_head = _get(where, row, "style", str, "instruction") == "completion"
+    prompt = _get(where, row, "prompt", str, "") if is_head else ""
+    return replace(_ours(where, {**ours, "cases": cases}), prompt=prompt)
 
 
 def _humaneval(where: str, row: dict[str, Any]) -> FileTask:
