@@ -104,6 +104,7 @@ class ContainerBackend(ZygotePool):
         except Exception:
             self._client.close()
             raise SandboxUnavailable(f"no docker: no image {image}: make it with `sandbox image build`") from None
+        self._labels: dict[str, str] = self._image.labels
         self._runtime = os.environ.get("CODERL_DOCKER_RUNTIME") or None
         self._probing = threading.Lock()
         self._found: Mapping[str, Any] | None = None
@@ -160,9 +161,10 @@ class ContainerBackend(ZygotePool):
         runtime = (f"runtime-{self._runtime}",) if self._runtime else ()
         layers = ("container", f"image-{digest}", *runtime, "no-network", "read-only", "cap-drop", "container-limits")
         fds = group.open() if group else {}
+        site = self._labels.get("coderl.site", "").split()
         config = {
             "mode": "landlock", "judge": 0, "read": [], "read_root_but": HIDDEN,
-            "write": ["/box/work", "/tmp", "/dev/shm"], "site": [], "host_id": 0, "cgroup": list(fds),
+            "write": ["/box/work", "/tmp", "/dev/shm"], "site": site, "host_id": 0, "cgroup": list(fds),
             "cgroup_layers": group.layers if group else (), "layers": layers,
         }  # fmt: skip
         return config, list(fds.values())
