@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -49,7 +50,7 @@ def run_script(source: bytes, control: int, arguments: Sequence[str] = ()) -> No
     module.__file__ = FILE
     sys.modules["__main__"] = module
     sys.argv[:] = [FILE, *arguments]
-    atexit.register(_end, module.__dict__)  # first in, so last to run
+    atexit.register(_end)  # first in, so last to run
     try:
         exec(code, module.__dict__)
     except SystemExit:
@@ -59,13 +60,14 @@ def run_script(source: bytes, control: int, arguments: Sequence[str] = ()) -> No
         raise SystemExit(1) from None
 
 
-def _end(names: dict[str, Any]) -> None:
+def _end() -> None:
     """As at the end of an interpreter: what is still in the program's own stdout and stderr, then finalizers."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()  # it may be the program's own class, which needs the names
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    names.clear()
+    sys.modules.pop("__main__", None)
+    gc.collect()  # what is in cycles, too, and before the names that finalizers use are gone
 
 
 def run_exec(source: bytes, control: int) -> None:

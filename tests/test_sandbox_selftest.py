@@ -198,7 +198,7 @@ def test_the_command_prints_a_table_and_json_and_refuses_in_one_line() -> None:
     done = command("--only", "exit0_top")
     assert (done.returncode, done.stderr) == (0, "")
     assert "exit0_top.call" in done.stdout
-    assert "selftest ok: jail: 3 ok, 0 wrong, 0 known gaps, 0 not run, nothing left behind" in done.stdout
+    assert "selftest ok: jail: 4 ok, 0 wrong, 0 known gaps, 0 not run, nothing left behind" in done.stdout
     record = json.loads(command("--only", "exit0_top.stdio", "--json").stdout)
     assert record["ok"] is True
     assert record["rows"][0]["got"] == "WA"
