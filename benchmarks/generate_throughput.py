@@ -2,9 +2,9 @@
 
     python benchmarks/generate_throughput.py MODEL [MODEL ...]        # folders of models; default: the quickstart's policy
 
-Per round and model, the same prompts, samples and lengths go through `coderl.generate` (float32, then bfloat16 where the
-CPU multiplies it fast) and through `model.generate`; no stop tokens, so that both make exactly as many. The floor is a bare
-decode step at the full batch: what the model alone costs. Ratios are of tokens per second in the same round.
+Per round and model, the same prompts, samples and lengths go through `coderl.generate` (float32, and bfloat16) and through
+`model.generate` (float32); no stop tokens, so that all make exactly as many. "bare decode" is what the model alone costs: the
+same prefill and steps, nothing else. Ratios are of tokens per second in the same round.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _measure(name: str, options: argparse.Namespace) -> None:
         "generate": lambda: _theirs(models[torch.float32], tokenizer, prompts, options),
         "ours": lambda: _ours(models[torch.float32], tokenizer, prompts, options),
         "ours, bfloat16": lambda: _ours(models[half], tokenizer, prompts, options),
-        "bare decode": lambda: _floor(models[torch.float32], prompts, options),
+        "bare decode": lambda: _bare(models[torch.float32], prompts, options),
     }
     for way in ways.values():  # once for the caches of the libraries
         way()
@@ -106,19 +106,15 @@ def _theirs(model: Any, tokenizer: Any, prompts: list[tuple[int, ...]], options:
     return int(made[:, ids.shape[1] :].numel())
 
 
-def _floor(model: Any, prompts: list[tuple[int, ...]], options: argparse.Namespace) -> int:
-    """Decode steps over a cache that is there already, at the mean length; no sampling, no prompt."""
+def _bare(model: Any, prompts: list[tuple[int, ...]], options: argparse.Namespace) -> int:
+    """The same prefill and as many decode steps at the full batch: no sampling, no masks, no stops."""
     rows, width = len(prompts) * options.samples, max(map(len, prompts))
-    token = torch.zeros((rows, 1), dtype=torch.long)
     cache = DynamicCache()
     with torch.no_grad():
-        model(input_ids=token.expand(-1, width).contiguous(), past_key_values=cache, logits_to_keep=1)
-        started = time.perf_counter()
+        model(input_ids=torch.zeros((len(prompts), width), dtype=torch.long), past_key_values=cache, logits_to_keep=1)
+        cache.batch_repeat_interleave(options.samples)
         for _ in range(options.tokens):
-            model(input_ids=token, past_key_values=cache)
-        elapsed = time.perf_counter() - started
-    del cache
-    _floor.prompt_share = elapsed  # type: ignore[attr-defined]
+            model(input_ids=torch.zeros((rows, 1), dtype=torch.long), past_key_values=cache)
     return rows * options.tokens
 
 
