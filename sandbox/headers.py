@@ -1,6 +1,6 @@
 """Where is the large header that most programs of a language include, already compiled?
 
-Made once for a compiler, in a jail as any compile step is, from text of ours; kept in the user's cache folder, by the digest of
+Made once for a compiler, in a jail as any compile step is, from text of ours; kept in a cache folder, by the digest of
 all that went into it, and bound read-only into the jails that compile. Whatever goes wrong with it costs time and nothing else:
 the compiler then reads the header itself. Source: GCC manual, 3.22 "Using Precompiled Headers".
 """
@@ -47,7 +47,7 @@ class Headers:
         with self._lock:  # the others wait: they would make the same
             if key not in self._found:
                 try:
-                    self._found[key] = _made(tools, cache() / key, run)
+                    self._found[key] = _reachable(_made(tools, cache() / key, run))
                 except OSError as error:
                     logging.getLogger("sandbox").info("no precompiled header: %s", error)
                     self._found[key] = ""
@@ -55,7 +55,18 @@ class Headers:
 
 
 def cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coderl-sandbox"
+    """The user's cache folder; root's home is closed to the users that its programs run as, so root takes the system's."""
+    own = "/var/cache" if os.geteuid() == 0 else Path.home() / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or own) / "coderl-sandbox"
+
+
+def _reachable(folder: str) -> str:
+    """`folder`. Raises OSError if root keeps it where the users that its programs run as, without a jail's binds, cannot go."""
+    if os.geteuid() == 0:
+        for place in (Path(folder), *Path(folder).parents):
+            if not place.stat().st_mode & 0o001:
+                raise OSError(f"{place} is closed to other users")
+    return folder
 
 
 def _made(tools: Toolchain, folder: Path, run: Run) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,10 +186,18 @@ def test_a_program_is_compiled_once_however_many_cases_and_workers(monkeypatch):
     assert len(calls) == 1
 
 
+@pytest.fixture
+def cache(monkeypatch):
+    """A cache folder below which every user may look, as below /var/cache."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        monkeypatch.setenv("XDG_CACHE_HOME", folder)
+        yield Path(folder)
+
+
 @cpp
-def test_the_large_header_is_compiled_once_and_used_by_every_judge(monkeypatch, tmp_path, added):
+def test_the_large_header_is_compiled_once_and_used_by_every_judge(monkeypatch, cache, added):
     """`-H` names the headers that g++ reads: a line with ! is a precompiled one."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     register(replace(get("cpp"), compile=("g++", "-H", *get("cpp").compile[1:])))
     seen = []
     inner = Executor._compile
@@ -211,8 +221,7 @@ def test_the_large_header_is_compiled_once_and_used_by_every_judge(monkeypatch, 
 
 @cpp
 @pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o666), lambda path: path.write_bytes(b"junk")])
-def test_a_header_that_others_could_write_or_that_is_none_is_not_used(monkeypatch, tmp_path, spoil):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_a_header_that_others_could_write_or_that_is_none_is_not_used(cache, spoil):
     tools = toolchain("cpp")
     made = Headers()
     calls = []
@@ -223,13 +232,25 @@ def test_a_header_that_others_could_write_or_that_is_none_is_not_used(monkeypatc
         return RunExit(cpu_ms=0, wall_ms=0, memory_bytes=0, exit_code=0, fetched=(gch,)), Seen()
 
     folder = made.folder(tools, b"#include <bits/stdc++.h>", run)
-    place = next(tmp_path.rglob("stdc++.h.gch"))
+    place = next(cache.rglob("stdc++.h.gch"))
     assert folder and place.read_bytes() == b"compiled" and made.folder(tools, b"#include <map>", run) == ""
     spoil(place)
     assert Headers().folder(tools, b"#include <bits/stdc++.h>", run) == folder
     assert calls == ["header cpp"] * (2 if place.read_bytes() == b"compiled" else 1)
     with Grader(workers=1) as grader:  # junk is refused by the compiler, which then reads the header itself
         assert judge(grader, "cpp", get("cpp").hello, "a\n", "A\n").outcome is Outcome.AC
+
+
+@cpp
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs as another user")
+def test_a_header_that_the_user_of_the_programs_cannot_reach_is_not_used(cache):
+    """Under Landlock as root nothing is bound: g++ would refuse every program that names the folder."""
+    made = RunExit(cpu_ms=0, wall_ms=0, memory_bytes=0, exit_code=0, fetched=(Fetched(name="header.gch", data=b"x"),))
+    source = b"#include <bits/stdc++.h>"
+    cache.chmod(0o700)
+    assert Headers().folder(toolchain("cpp"), source, lambda *_: (made, Seen())) == ""
+    cache.chmod(0o711)
+    assert Headers().folder(toolchain("cpp"), source, lambda *_: (made, Seen())) != ""
 
 
 PACKAGE = {
