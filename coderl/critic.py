@@ -6,13 +6,13 @@ zero, or very small, so the first advantages are the plain returns.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from coderl.experience import MicroBatch
+from coderl.trunk import causal_of, hidden_states, trunk_copy
 
 
 class ValueHead(nn.Module):
@@ -20,7 +20,7 @@ class ValueHead(nn.Module):
 
     def __init__(self, policy_model: Any, init_std: float = 0.0) -> None:
         super().__init__()
-        causal = _causal(policy_model)
+        causal = causal_of(policy_model)
         self.linear = nn.Linear(causal.config.get_text_config().hidden_size, 1, dtype=torch.float32)
         nn.init.normal_(self.linear.weight, std=init_std) if init_std else nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -36,27 +36,15 @@ class Critic(nn.Module):
 
     def __init__(self, policy_model: Any, autocast: torch.dtype | None = None, init_std: float = 0.0) -> None:
         super().__init__()
-        causal = _causal(policy_model)
-        self.trunk = copy.deepcopy(getattr(causal, causal.base_model_prefix))
+        self.trunk = trunk_copy(policy_model)
         self.head = ValueHead(policy_model, init_std)
         self._autocast = autocast
 
     def forward(self, batch: MicroBatch) -> Tensor:
         """(N, T) float32."""
         num_tokens = batch.completion_ids.shape[1]
-        device = batch.input_ids.device.type
-        with torch.autocast(device, dtype=self._autocast, enabled=self._autocast is not None):
-            hidden = self.trunk(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
-                use_cache=False,
-            ).last_hidden_state
+        hidden = hidden_states(self.trunk, batch, self._autocast)
         values: Tensor = self.head(
             hidden[:, -num_tokens - 1 : -1] if batch.predict is None else hidden[:, batch.predict]
         )
         return values
-
-
-def _causal(policy_model: Any) -> Any:
-    return policy_model.get_base_model() if hasattr(policy_model, "get_base_model") else policy_model

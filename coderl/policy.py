@@ -21,6 +21,7 @@ from coderl.errors import ModelError
 from coderl.experience import MicroBatch
 from coderl.functional import selected_logprobs
 from coderl.seeds import derive
+from coderl.trunk import causal_of
 
 Weights = dict[str, Tensor]
 
@@ -33,7 +34,7 @@ class Policy:
         self.engine = model
         self.autocast = torch.bfloat16 if config.autocast == "bfloat16" else None
         self.packed = config.packing
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner = causal_of(model)
         self._keeps_logits = "logits_to_keep" in inspect.signature(inner.forward).parameters
 
     @property

@@ -24,6 +24,7 @@ from coderl.experience import Example, MicroBatch, collate, pack
 from coderl.pairs import tokenizer_fingerprint
 from coderl.policy import Policy
 from coderl.run_folder import atomic_write, make_directory
+from coderl.trunk import hidden_states, trunk_copy
 
 SCHEMA = 1
 
@@ -40,14 +41,7 @@ class RewardModel(nn.Module):
 
     def forward(self, batch: MicroBatch) -> Tensor:
         """One score per example, (E,) float32."""
-        device = batch.input_ids.device.type
-        with torch.autocast(device, dtype=self._autocast, enabled=self._autocast is not None):
-            hidden = self.trunk(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
-                use_cache=False,
-            ).last_hidden_state
+        hidden = hidden_states(self.trunk, batch, self._autocast)
         scores: Tensor = self.head(hidden.flatten(0, 1)[batch.last].float()).squeeze(-1)
         return scores
 
@@ -57,9 +51,7 @@ def new_reward_model(policy: Policy, *, seed: int, lora: LoraSection | None = No
 
     What the policy trains of its trunk is trained here; with `lora`, adapters on top of it and nothing else.
     """
-    model = policy.model
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    trunk = copy.deepcopy(getattr(causal, causal.base_model_prefix))
+    trunk = trunk_copy(policy.model)
     torch.manual_seed(seed)
     if lora is not None:
         trunk = _with_lora(trunk, lora)
