@@ -42,7 +42,7 @@ $(VENV)/.train-$(PINS): $(BIN)/python
 	$(call install,train)
 
 $(VENV)/.dev-$(PINS): $(BIN)/python
-	$(call install,train$(comma)docker$(comma)serve$(comma)dev)
+	$(call install,train$(comma)docker$(comma)serve$(comma)label$(comma)dev)
 
 comma := ,
 define install
