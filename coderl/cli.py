@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from coderl.commands import compare, explain, export, sample, tasks_group, try_model, verify_resume, watch
+from coderl.commands import arena, compare, explain, export, sample, tasks_group, try_model, verify_resume, watch
 from coderl.commands.extras import needing_extra
 from coderl.errors import CoderlError, ConfigError, RunFolderError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (compare, sample, watch, export, try_model, tasks_group, verify_resume, explain):
+for commands in (compare, arena, sample, watch, export, try_model, tasks_group, verify_resume, explain):
     commands.register(app)
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]

@@ -1,0 +1,1 @@
+"""Which of several models is better? Comparisons from execution, judges and people, as ratings with intervals."""
