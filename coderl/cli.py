@@ -7,16 +7,26 @@ in a traceback. Nothing heavy is imported before it is needed: `--help` and mist
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from coderl.commands import arena, compare, explain, export, sample, tasks_group, try_model, verify_resume, watch
+from coderl.commands import (
+    arena,
+    compare,
+    evaluate,
+    explain,
+    export,
+    sample,
+    tasks_group,
+    try_model,
+    verify_resume,
+    watch,
+)
 from coderl.commands.extras import needing_extra
-from coderl.errors import CoderlError, ConfigError, RunFolderError
+from coderl.errors import CoderlError, ConfigError
 
 if TYPE_CHECKING:
     from coderl.config import RunConfig
@@ -29,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (compare, arena, sample, watch, export, try_model, tasks_group, verify_resume, explain):
+for commands in (evaluate, compare, arena, sample, watch, export, try_model, tasks_group, verify_resume, explain):
     commands.register(app)
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]
@@ -105,49 +115,9 @@ def train(
         raise
     if is_main_process():
         for record in read_metrics(folder):
-            for line in _pass_rates(record.get("values", {})):
+            for line in evaluate.pass_rates(record.get("values", {})):
                 typer.echo(f"{record['stage']:<12} {line}")
         typer.echo(f"report: {folder.report_path}")
-
-
-@app.command("eval")
-def evaluate(
-    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="A config, or the folder of a run.")] = None,
-    overrides: Overrides = None,
-    model: Annotated[str | None, typer.Option(help="A model folder or hub id.")] = None,
-    tasks: Annotated[list[str] | None, typer.Option(help="A task source; may be repeated.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Samples per task.")] = None,
-    k: Annotated[list[int] | None, typer.Option("--k", help="k of pass@k; may be repeated.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0: greedy.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Take only the first tasks.")] = None,
-    out: Annotated[Path, typer.Option(help="The file of the result; the samples go beside it.")] = Path("eval.json"),
-) -> None:
-    """Measure pass@k of a model on tasks, with an interval over problems."""
-    if config is not None and "=" in config:  # no CONFIG was given: this is the first KEY=VALUE
-        overrides = [config, *(overrides or [])]
-        config = None
-    asked = {"samples_per_task": samples, "k": k, "temperature": temperature, "max_new_tokens": max_new_tokens}
-    given = {name: value for name, value in {**asked, "limit": limit}.items() if value is not None}
-    settings = eval_config(config, overrides or [], model, tasks, given)
-    if out.exists():
-        raise RunFolderError(f"{out}: already there; name another file with --out, or delete it")
-    if not out.parent.is_dir():
-        raise RunFolderError(f"{out}: there is no folder {out.parent}; make it, or name another file with --out")
-    with needing_extra():
-        from coderl.train import evaluate_model
-    values = evaluate_model(settings, out)
-    for line in _pass_rates(values):
-        typer.echo(line)
-    typer.echo(f"{values['eval/num_tasks']:.0f} tasks; written to {out}")
-
-
-def _pass_rates(values: dict[str, float]) -> Iterator[str]:
-    """One line per k, e.g. "pass@1 24.2%  (95 % interval 20.7% to 27.9%)"."""
-    for name, value in values.items():
-        if f"{name}_low" in values:
-            interval = f"95 % interval {values[f'{name}_low']:.1%} to {values[f'{name}_high']:.1%}"
-            yield f"{name.removeprefix('eval/')} {value:.1%}  ({interval})"
 
 
 @app.command()
@@ -200,32 +170,6 @@ def printable(text: str) -> str:
     'a\\\\x1b[31mb'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def eval_config(
-    config: str | None, overrides: list[str], model: str | None, tasks: list[str] | None, given: dict[str, Any]
-) -> RunConfig:
-    """The config of an evaluation: from a run's folder (and its last model), a config, or a model and tasks alone."""
-    from coderl import config as configs
-    from coderl.run_folder import RunFolder
-
-    if config is None:
-        if model is None or not tasks:
-            raise ConfigError("eval: name a config, the folder of a run, or both --model and --tasks")
-        raw: dict[str, Any] = {"policy": {"model": model}, "tasks": {"test": tasks}}
-    elif Path(config).is_dir():
-        folder = RunFolder.open(config)
-        raw = folder.config().model_dump(mode="json")
-        raw["policy"]["model"] = model or str(folder.last_model())
-    else:
-        raw = configs.load(config).model_dump(mode="json")
-        raw["policy"]["model"] = model or raw["policy"]["model"]
-    raw["stages"] = ["eval"]
-    raw["tasks"]["test"] = tasks or raw["tasks"]["test"]
-    raw["eval"] = {**raw.get("eval", {}), **given}
-    for override in overrides:
-        configs.apply_override(raw, override)
-    return configs.parse(raw, origin="eval")
 
 
 def _plan(config: RunConfig) -> str:

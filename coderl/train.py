@@ -86,15 +86,15 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[s
         return last
 
 
-def evaluate_model(config: RunConfig, out: Path) -> dict[str, float]:
-    """`coderl eval`: evaluate the policy of `config` as it is on tasks.test; writes `out` (JSON) and returns the metrics."""
+def evaluate_model(config: RunConfig, out: Path) -> Evaluation:
+    """`coderl eval`: evaluate the policy of `config` as it is on tasks.test; writes `out` (JSON) and the samples beside it."""
     with workbench(config) as bench:
         tasks = bench.test_tasks[: config.eval.limit]
         evaluation, rollouts = _evaluate_with_progress(bench, tasks, label="eval", step=0)
         if bench.accelerator.is_main_process:
             atomic_write(out, evaluation.to_json())
             RolloutStore(out.with_suffix(".rollouts")).append("eval", 0, rollouts)
-        return evaluation.metrics()
+        return evaluation
 
 
 def _evaluate_with_progress(

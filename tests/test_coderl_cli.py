@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from unittest.mock import ANY
 
 import pytest
@@ -19,11 +19,22 @@ import yaml
 from coderl import cli
 from coderl.config import parse
 from coderl.errors import TrainingStopped
+from coderl.evaluate.breakdown import BestOf, Group
 from coderl.run_folder import RunFolder
 from sandbox.spec import CallCase
 from tasks import jsonl
 from tasks.task import Split, Style, Task
 
+EVALUATION = SimpleNamespace(  # an Evaluation, without the imports that one needs
+    metrics=lambda: {"eval/pass@1": 0.5, "eval/pass@1_low": 0.25, "eval/pass@1_high": 0.75},
+    scores=[None] * 8,
+    groups=[Group(by="language", value="go", num_tasks=3, pass_at_k={1: (0.25, 0.125, 0.5)})],
+    best_of_n=[
+        BestOf(n=1, random=0.5, visible=0.5, visible_low=0.25, visible_high=0.75, oracle=0.5),
+        BestOf(n=4, random=0.5, visible=0.625, visible_low=0.5, visible_high=0.875, oracle=0.75),
+    ],
+    diversity=None,
+)
 ROOT = Path(__file__).resolve().parent.parent
 RAW = {
     "name": "r",
@@ -65,7 +76,7 @@ def trained(monkeypatch):
 
     def evaluate_model(config, out):
         seen.update(config=config, out=out)
-        return {"eval/num_tasks": 8.0, "eval/pass@1": 0.5, "eval/pass@1_low": 0.25, "eval/pass@1_high": 0.75}
+        return EVALUATION
 
     module = ModuleType("coderl.train")
     module.run, module.evaluate_model = train, evaluate_model
@@ -218,7 +229,12 @@ def test_eval_takes_a_model_and_tasks_alone(here, run, trained):
         5,
     )
     assert trained["out"] == Path("o.json")
-    assert out == "pass@1 50.0%  (95 % interval 25.0% to 75.0%)\n8 tasks; written to o.json\n"
+    assert out.splitlines() == [
+        "pass@1 50.0%  (95 % interval 25.0% to 75.0%)",
+        "language go: pass@1 25.0% (12.5% to 50.0%)  3 tasks",
+        "best of 4 by visible tests 62.5% (50.0% to 87.5%), at random 50.0%, oracle 75.0%",
+        "8 tasks; written to o.json",
+    ]
 
 
 def test_eval_of_a_config_keeps_its_settings_but_for_those_given(here, run, trained):

@@ -51,7 +51,7 @@ def filter_tasks(
     reasons = {task.id: criteria.reason(task) for task in tasks}
     left = [task for task in tasks if not reasons[task.id]]
     if bounds and left:
-        from coderl.cli import eval_config
+        from coderl.commands.evaluate import eval_config
         from coderl.commands.extras import needing_extra
 
         given = {"samples_per_task": samples, "temperature": temperature}

@@ -1,11 +1,13 @@
 """How likely does one of k samples pass, and how sure are we of it? pass@k and bootstrap intervals over problems.
 
 pass@k is the unbiased estimator of Chen et al. 2021 (arXiv:2107.03374), equation 1. Problems, not samples, are resampled:
-they are what a benchmark draws from the world, and samples of one problem are not independent.
+they are what a benchmark draws from the world, and samples of one problem are not independent. Nor are one problem's
+translations into several languages: a cluster of them is drawn whole (Miller 2024, arXiv:2411.00640, 2.2).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,10 +33,21 @@ def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:
 
 
 def bootstrap_interval(
-    values: Sequence[float], *, num_resamples: int = 2000, seed: int = 0, confidence: float = 0.95
+    values: Sequence[float],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    clusters: Sequence[str] | None = None,
 ) -> tuple[float, float]:
-    """Percentile interval (low, high) of the mean of `values`, one value per problem."""
-    means = _resampled_means(np.asarray(values, dtype=np.float64), num_resamples, seed)
+    """Percentile interval (low, high) of the mean of `values`, one value per problem.
+
+    Values with the same name in `clusters` are drawn together; None: each is a cluster of its own.
+    """
+    if clusters is None or len(set(clusters)) == len(clusters):
+        means = _resampled_means(np.asarray(values, dtype=np.float64), num_resamples, seed)
+    else:
+        means = _cluster_means(values, clusters, num_resamples, seed)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
@@ -73,6 +86,31 @@ def paired_difference(
         high=float(high),
         share_not_better=float((means <= 0).mean()),
     )
+
+
+def mcnemar_p_value(num_lost: int, num_gained: int) -> float:
+    """Exact two-sided p-value that a change loses and gains tasks with the same chance (McNemar 1947; binomial).
+
+    2 P(X <= min(b, c)) with X ~ Binomial(b + c, 1/2), at most 1; 1 where no task changed.
+
+    >>> mcnemar_p_value(1, 5)
+    0.21875
+    """
+    total, fewer = num_lost + num_gained, min(num_lost, num_gained)
+    tail = sum(math.comb(total, i) for i in range(fewer + 1))
+    return float(min(1.0, 2 * tail / 2**total))
+
+
+def _cluster_means(
+    values: Sequence[float], clusters: Sequence[str], num_resamples: int, seed: int
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Means over all values of the clusters that are drawn, (R,)."""
+    _, owner = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(owner, weights=np.asarray(values, dtype=np.float64))
+    sizes = np.bincount(owner)
+    generator = np.random.default_rng(seed)
+    draws = (generator.integers(len(sums), size=len(sums)) for _ in range(num_resamples))
+    return np.array([sums[drawn].sum() / sizes[drawn].sum() for drawn in draws])
 
 
 def _resampled_means(

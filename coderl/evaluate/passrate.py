@@ -1,4 +1,7 @@
-"""How often does the policy solve tasks it was not trained on? pass@k on hidden tests, with an interval over problems."""
+"""How often does the policy solve tasks it was not trained on? pass@k on hidden tests, with an interval over problems.
+
+Besides: by language, level and source, what choosing among samples by visible tests adds, and how different the samples are.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from coderl.collect import collect
+from coderl.collect import collect, passes
 from coderl.config import EvalConfig
-from coderl.evaluate.passk import bootstrap_interval, pass_at_k
+from coderl.evaluate import breakdown
+from coderl.evaluate.breakdown import BestOf, Group, Tally
+from coderl.evaluate.diversity import Diversity, diversity
 from coderl.rollout import Rollout
 from coderl.workbench import Workbench
 from sandbox import Status
@@ -26,19 +31,28 @@ class TaskScore:
     level: int
     num_samples: int
     num_passed: int
+    language: str = "python"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The result of one evaluation; `pass_at_k` maps k to (estimate, low, high), the 95 % interval over problems."""
+    """The result of one evaluation; `pass_at_k` maps k to (estimate, low, high), the 95 % interval over problems.
+
+    `truncated` and `no_program` are shares of all samples, `tokens` is the mean length of a completion.
+    """
 
     temperature: float
     samples_per_task: int
     pass_at_k: dict[int, tuple[float, float, float]]
     truncated: float
+    no_program: float
+    tokens: float
     verdicts: dict[str, int]
     isolation: str
     scores: tuple[TaskScore, ...]
+    groups: tuple[Group, ...] = ()
+    best_of_n: tuple[BestOf, ...] = ()
+    diversity: Diversity | None = None
 
     def metrics(self) -> dict[str, float]:
         values = {"eval/num_tasks": float(len(self.scores)), "eval/truncated": self.truncated}
@@ -86,7 +100,10 @@ def evaluate(
 
 def score(rollouts: Sequence[Rollout], tasks: Sequence[Task], config: EvalConfig, *, seed: int) -> Evaluation:
     """Count passes per task and estimate pass@k."""
-    scored: dict[str, list[bool]] = {task.id: [] for task in tasks}
+    owners = {task.id: task for task in tasks}
+    passed: dict[str, list[bool]] = {task.id: [] for task in tasks}
+    visible: dict[str, list[bool]] = {task.id: [] for task in tasks}
+    programs: dict[str, list[str]] = {task.id: [] for task in tasks}
     verdicts: dict[str, int] = {}
     isolation: dict[str, None] = {}
     for rollout in rollouts:
@@ -94,25 +111,35 @@ def score(rollouts: Sequence[Rollout], tasks: Sequence[Task], config: EvalConfig
         assert verdict is not None
         verdicts[str(verdict.outcome)] = verdicts.get(str(verdict.outcome), 0) + 1
         isolation[f"{verdict.isolation.backend} ({', '.join(verdict.isolation.layers)})"] = None
+        programs[rollout.task_id].append(rollout.program)
         if verdict.status is not Status.UNSCORABLE:
-            scored[rollout.task_id].append(verdict.status is Status.PASS)
-    estimates = {}
-    for k in config.k:
-        values = [pass_at_k(len(s), sum(s), k) for s in scored.values() if len(s) >= k]
-        if values:
-            low, high = bootstrap_interval(values, num_resamples=config.bootstrap, seed=seed)
-            estimates[k] = (sum(values) / len(values), low, high)
+            passed[rollout.task_id].append(verdict.status is Status.PASS)
+            shown = len(owners[rollout.task_id].visible)
+            visible[rollout.task_id].append(not shown or passes(rollout, shown))
+    tallies = [Tally(task=t, passed=tuple(passed[t.id]), visible=tuple(visible[t.id])) for t in tasks]
+    count = max(len(rollouts), 1)
     return Evaluation(
         temperature=config.temperature,
         samples_per_task=config.samples_per_task,
-        pass_at_k=estimates,
-        truncated=sum(r.truncated for r in rollouts) / max(len(rollouts), 1),
+        pass_at_k=breakdown.estimates(tallies, config.k, num_resamples=config.bootstrap, seed=seed),
+        truncated=sum(r.truncated for r in rollouts) / count,
+        no_program=sum(not r.program for r in rollouts) / count,
+        tokens=sum(len(r.completion_ids) for r in rollouts) / count,
         verdicts=dict(sorted(verdicts.items())),
         isolation="; ".join(isolation),
         scores=tuple(
-            TaskScore(task_id=t.id, level=t.level, num_samples=len(scored[t.id]), num_passed=sum(scored[t.id]))
+            TaskScore(
+                task_id=t.id,
+                level=t.level,
+                num_samples=len(passed[t.id]),
+                num_passed=sum(passed[t.id]),
+                language=t.language,
+            )
             for t in tasks
         ),
+        groups=breakdown.groups(tallies, config.k, num_resamples=config.bootstrap, seed=seed),
+        best_of_n=breakdown.best_of_n(tallies, num_resamples=config.bootstrap, seed=seed),
+        diversity=diversity(programs, passed),
     )
 
 
