@@ -21,7 +21,8 @@ class Example:
     `valid` False leaves it out of the step altogether; an `idle` example counts in the step's totals, but its loss is known
     to have no gradient, so no model looks at it. Tokens where `loss_mask` is 0 carry no loss and do not
     count. Examples with the same `unit` go through the model together, as neighbours
-    in the order given: the sides of a pair. `target` and `margin` are what a preference says of the example.
+    in the order given: the sides of a pair. `target` and `margin` are what a preference says of the example. `place` is its
+    number in the step over all processes, which minibatches are drawn by; a negative one is in none.
     """
 
     prompt_ids: tuple[int, ...]
@@ -29,6 +30,7 @@ class Example:
     valid: bool = True
     idle: bool = False
     unit: int | None = None
+    place: int = 0
     target: float = 1.0
     margin: float = 0.0
     advantages: Tensor | None = None

@@ -255,15 +255,22 @@ def token_weights(
     return weight * valid
 
 
-def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns) over the mask: 1 for a perfect critic, 0 for a constant one, 0 if flat."""
-    if mask.sum() < 2:
+def explained_variance(
+    values: Tensor, returns: Tensor, mask: Tensor, *, total: Callable[[Tensor], Tensor] | None = None
+) -> float:
+    """1 - Var(returns - values) / Var(returns) over the mask: 1 for a perfect critic, 0 for a constant one, 0 if flat.
+
+    `total` adds up a sum over all processes, where each holds a part of the batch.
+    """
+    add = total or (lambda part: part)
+    pair = torch.stack([returns, returns - values]).double() * mask  # (2, N, T)
+    sums = add(torch.cat([pair.flatten(1).sum(1), mask.sum().double().unsqueeze(0)]))
+    count = float(sums[2])
+    if count < 2:
         return 0.0
-    chosen = mask > 0
-    spread = returns[chosen].var()
-    if spread < 1e-12:
-        return 0.0
-    return float(1 - (returns - values)[chosen].var() / spread)
+    centred = (pair - (sums[:2] / count).view(2, *[1] * mask.dim())) * mask
+    spread, left = (add((centred**2).flatten(1).sum(1)) / (count - 1)).tolist()
+    return 0.0 if spread < 1e-12 else float(1 - left / spread)
 
 
 def adapt_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: int) -> float:

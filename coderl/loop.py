@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from coderl.experience import Example, collate, pack
 from coderl.functional import learning_rate_factor, token_weights
 from coderl.methods.base import Experience, Method
 from coderl.seeds import derive
+from coderl.watched import Metrics, Watched, merged, of_all
 from coderl.workbench import Workbench
 
-Metrics = dict[str, float]
+Item = TypeVar("Item")
 
 
 class Trainer:
@@ -57,7 +58,7 @@ class Trainer:
             metrics |= self._update(experience.examples, self.step, num_steps)
             metrics["time/update"] = time.perf_counter() - collected
             metrics["time/step"] = time.perf_counter() - started
-            metrics = self._across_processes(metrics)
+            metrics = merged(self._everywhere(metrics))
             metrics |= self.method.after_step(metrics)
             self.step += 1
             yield experience, metrics
@@ -85,17 +86,9 @@ class Trainer:
         self.method.load_state(state["method"])
         self.step = step
 
-    def _across_processes(self, metrics: Metrics) -> Metrics:
-        """The metrics of the whole step: the loss is a sum over processes, a _max their maximum, all else their mean."""
-        if self._accelerator.num_processes == 1:
-            return metrics
-        parts: list[Metrics] = gather_object([metrics])
-        verdicts = {
-            name: 0.0 for part in parts for name in part if name.startswith("verdict/")
-        }  # none seen: a share of 0
-        parts = [verdicts | part for part in parts]
-        merged = _merge(parts)
-        return merged | {"loss": math.fsum(part["loss"] for part in parts)}
+    def _everywhere(self, own: Item) -> list[Item]:
+        """What every process has to give, on every process."""
+        return [own] if self._accelerator.num_processes == 1 else list(gather_object([own]))
 
     def _update(self, examples: list[Example], step: int, num_steps: int) -> Metrics:
         optimizer = self.method.config.optimizer
@@ -105,21 +98,30 @@ class Trainer:
         first_rate = next(iter(self._base_rates.values()))
         watched: list[Metrics] = []
         for epoch in range(self.method.epochs):
-            order = np.random.default_rng(derive(self.bench.config.seed, self.label, step, epoch)).permutation(
-                len(examples)
-            )
-            for part in np.array_split(order, self.method.minibatches):
-                watched.append(self._optimizer_step([examples[i] for i in sorted(part)], step))
+            for part in self._minibatches(examples, derive(self.bench.config.seed, self.label, step, epoch)):
+                watched.append(self._optimizer_step(part, examples[:1], step))
                 if self.method.stop_epochs(watched[-1]):
-                    return _merge(watched) | {"learning_rate": first_rate * rate}
-        return _merge(watched) | {"learning_rate": first_rate * rate}
+                    return merged(watched) | {"learning_rate": first_rate * rate}
+        return merged(watched) | {"learning_rate": first_rate * rate}
 
-    def _optimizer_step(self, examples: list[Example], step: int) -> Metrics:
+    def _minibatches(self, examples: list[Example], seed: int) -> Iterator[list[Example]]:
+        """This process's part of each minibatch; they are drawn from the examples of all processes together."""
+        if self.method.minibatches == 1:
+            yield examples
+            return
+        own = {example.place: example for example in examples if example.place >= 0}
+        assert len(own) == sum(example.place >= 0 for example in examples), "two examples have the same place"
+        places = sorted(place for part in self._everywhere(list(own)) for place in part)
+        order = np.random.default_rng(seed).permutation(len(places))
+        for part in np.array_split(order, self.method.minibatches):
+            yield [own[places[i]] for i in sorted(part) if places[i] in own]
+
+    def _optimizer_step(self, examples: list[Example], stand_in: list[Example], step: int) -> Metrics:
         weights = self._weights(examples)
         active = [i for i, example in enumerate(examples) if example.valid and not example.idle]
         watching = bool(active)
         if not active and self._accelerator.num_processes > 1:
-            active, weights = [0], [0.0] * len(examples)  # every process must take part in the exchange of gradients
+            examples, active, weights = stand_in, [0], [0.0]  # all must take part in the exchange of gradients
         policy = self.bench.policy
         chosen = [examples[i] for i in active]
         batches = [
@@ -127,9 +129,7 @@ class Trainer:
             for rows in pack(chosen, self.method.config.micro_batch_tokens, packed=policy.packed)
         ]
         self._optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, float] = {}
-        peaks: dict[str, float] = {}
-        loss_sum, num_tokens = 0.0, 0.0
+        watched = Watched()
         for number, rows in enumerate(batches):
             batch = collate(
                 [examples[i] for i in rows],
@@ -144,18 +144,11 @@ class Trainer:
                 if not torch.isfinite(loss):
                     raise self._stopped(f"the loss is {loss.item()}")
                 self._accelerator.backward(loss * self._accelerator.num_processes)  # processes average their gradients
-            loss_sum += loss.item()
-            num_tokens += float(batch.mask.sum())
-            for name, values in watch.items() if watching else ():
-                if name.startswith("max_"):
-                    peaks[name[4:] + "_max"] = max(
-                        peaks.get(name[4:] + "_max", -math.inf), float((values * batch.mask).max())
-                    )
-                else:
-                    sums[name] = sums.get(name, 0.0) + float((values * batch.mask).sum())
+            if watching:
+                watched.add(loss.item(), watch, batch.mask)
         norms = {f"grad_norm/{name}": self._clip(engine) for name, engine in self._engines.items()}
         self._optimizer.step()
-        return {"loss": loss_sum} | norms | {k: v / num_tokens for k, v in sums.items()} | peaks
+        return of_all(self._everywhere(watched)) | norms
 
     def _weights(self, examples: list[Example]) -> list[float]:
         lengths = torch.tensor([e.num_counted for e in examples])
@@ -189,12 +182,3 @@ class Trainer:
     def _stopped(self, fault: str) -> TrainingStopped:
         remedy = "resume from the last checkpoint with a lower learning rate"
         return TrainingStopped(f"{self.label} step {self.step}: {fault}; {remedy}")
-
-
-def _merge(watched: list[Metrics]) -> Metrics:
-    """Mean over optimizer steps; max for names that end with _max."""
-    names = dict.fromkeys(name for metrics in watched for name in metrics)
-    reducers: dict[str, Callable[[list[float]], float]] = {
-        name: max if name.endswith("_max") else lambda values: math.fsum(values) / len(values) for name in names
-    }
-    return {name: reducers[name]([m[name] for m in watched if name in m]) for name in names}

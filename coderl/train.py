@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from coderl import checkpoint
 from coderl.checkpoint import Position
 from coderl.config import LearnedRewardConfig, RunConfig
 from coderl.config.run import ONLINE
+from coderl.errors import ConfigError
 from coderl.evaluate.passrate import Evaluation, evaluate, gather
 from coderl.learned import Divergence, load_learned
 from coderl.loop import Trainer
@@ -114,7 +115,7 @@ def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Wo
     train, test = _load_all(config.tasks.train), _load_all(config.tasks.test)
     sft = _load_all(config.tasks.sft) if config.tasks.sft else train
     corpus = (f"{task.prompt}\n{task.reference}" for task in [*sft, *train])
-    accelerator = Accelerator()
+    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     if accelerator.device.type == "cpu":  # else some processes with two threads differ in the last bits of a gradient
         os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # read at the first matrix product; costs nothing measurable
         torch.use_deterministic_algorithms(True)
@@ -182,6 +183,12 @@ class _Session:
 
     def _train(self, name: str, label: str, index: int, start_step: int) -> None:
         stage, bench = getattr(self.bench.config, name), self._bench_of(index)
+        size_name = "prompts_per_step" if name in ONLINE else "batch_size"
+        if (count := bench.accelerator.num_processes) > getattr(stage, size_name):
+            raise ConfigError(
+                f"{name}.{size_name}: {getattr(stage, size_name)} is less than the {count} processes: each needs one to learn "
+                "from; raise it, or launch fewer"
+            )
         trainer = Trainer(bench, METHODS[name](bench, stage, label), label)
         if start_step:
             trainer.load_state(
@@ -194,7 +201,8 @@ class _Session:
                 divergence.update(line["values"])
         with Progress(total=stage.steps, done=start_step, description=label) as progress:
             for experience, values in trainer.run(stage.steps):
-                rollouts = [r.with_(step=trainer.step) for r in gather(self.bench, experience.rollouts)]
+                found = gather(self.bench, list(zip(experience.places, experience.rollouts, strict=True)))
+                rollouts = [r.with_(step=trainer.step) for _, r in sorted(found, key=lambda item: item[0])]
                 updates = trainer.method.epochs * trainer.method.minibatches
                 whole = replace(experience, rollouts=rollouts)
                 started = first_step(whole, values, label, num_updates=updates) if trainer.step == 1 else []

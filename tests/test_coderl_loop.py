@@ -54,6 +54,7 @@ def examples():
                 completion_ids=completion,
                 advantages=torch.full((len(completion),), float(row - 5)),
                 valid=row != 3,
+                place=row,
             )
         )
     return made

@@ -167,40 +167,6 @@ def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(
     assert stored[0] == stored[1]
 
 
-def test_two_processes_sample_the_same_programs_and_make_the_same_gradients_as_one(tmp_path):
-    import yaml
-
-    changes = {"stages": ["sft", "grpo"], "grpo": {"steps": 2, "prompts_per_step": 4, "samples_per_prompt": 4}}
-    alone = finished(config(tmp_path / "alone", **changes))
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(config(tmp_path / "both", **changes).model_dump(mode="json")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*command, "-m", "coderl", "train", str(path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    both = RunFolder.open(tmp_path / "both" / "tiny")
-    for one, two in zip(lines(alone), lines(both), strict=True):
-        if "event" in one or "event" in two:
-            assert one == two  # e.g. that all rewards of the first step are alike
-            continue
-        assert one["values"].keys() == two["values"].keys()
-        for name in ("loss", "grad_norm/policy", "rollout/reward", "rollout/length"):
-            if name in one["values"]:
-                assert two["values"][name] == pytest.approx(one["values"][name], rel=1e-4, abs=1e-6), name
-    sampled = [
-        {(r.step, r.task_id, r.sample_index): r.completion_ids for r in RolloutStore(folder.rollouts_dir).read()}
-        for folder in (alone, both)
-    ]
-    assert sampled[0] == sampled[1]
-
-
 def test_sft_without_any_reference_is_one_clear_line(tmp_path):
     settings = config(tmp_path, stages=["sft"])
     from types import SimpleNamespace

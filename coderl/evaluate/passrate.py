@@ -94,7 +94,7 @@ def evaluate(
         )
         rollouts += [r.with_(stage=label, step=step) for r in collected.rollouts]
         on_progress(min(start + per_chunk, len(own)), len(own))
-    rollouts = gather(bench, rollouts)
+    rollouts = gather_shares(bench, rollouts, len(rollouts) // max(len(own), 1))
     return score(rollouts, tasks, config, seed=bench.config.seed), rollouts
 
 
@@ -150,3 +150,10 @@ def gather(bench: Workbench, items: list[T]) -> list[T]:
     from accelerate.utils import gather_object
 
     return list(gather_object(items))
+
+
+def gather_shares(bench: Workbench, items: list[T], num_each: int) -> list[T]:
+    """All that was made of a list that `bench.share` dealt out, `num_each` items of each entry, in the order of that list."""
+    parts = gather(bench, [[items[i : i + num_each] for i in range(0, len(items), num_each or 1)]])
+    count = sum(map(len, parts))
+    return [item for i in range(count) for item in parts[i % len(parts)][i // len(parts)]]

@@ -18,8 +18,9 @@ class Experience:
     """What one step learns from."""
 
     examples: list[Example]
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)  # of the step, over all processes; their mean is logged
     rollouts: list[Rollout] = field(default_factory=list)  # kept in the store
+    places: list[int] = field(default_factory=list)  # of the rollouts in the step, over all processes
 
 
 class TokenLoss(NamedTuple):

@@ -26,12 +26,13 @@ class Gated:
     """This process's share of a step: `kept` to learn from, `dropped` for the store alone.
 
     A process whose groups were all dropped keeps one, in `stand_in` too, since every process must take part in an update:
-    nothing is learned from it.
+    nothing is learned from it. `places` numbers the rollouts of the step, by seed: the kept ones of all processes come first.
     """
 
     kept: Collected
     dropped: list[Rollout]
     stand_in: list[Rollout]
+    places: dict[int, int]
     metrics: dict[str, float]  # of the step, over all processes
 
 
@@ -51,15 +52,17 @@ def gated(
     tasks, replacing = bench.train_tasks, config.curriculum.gate == "replace"
     kept: list[Group] = []
     dropped: list[Group] = []
+    places: dict[int, int] = {}
     parts: list[Collected] = []
+    size, max_rounds = config.samples_per_prompt, config.curriculum.max_rounds if replacing else 1
     missing, num_dropped = config.prompts_per_step, 0
     curriculum.begin_step()
-    while missing and len(parts) < (config.curriculum.max_rounds if replacing else 1):
+    while missing and len(parts) < max_rounds:
         own = bench.share(list(enumerate(curriculum.draw(missing))))
         part = collect(
             bench,
             [tasks[draw.index] for _, draw in own],
-            samples_per_task=config.samples_per_prompt,
+            samples_per_task=size,
             stage=stage,
             step=step,
             temperature=bench.config.generation.temperature,
@@ -68,13 +71,15 @@ def gated(
             repeats=[draw.repeat for _, draw in own],
         )
         if bench.learned is not None:
-            part = replace(part, rollouts=bench.learned.mix(part.rollouts, config.samples_per_prompt))
+            part = replace(part, rollouts=bench.learned.mix(part.rollouts, size))
         parts.append(part)
         found = []
-        for (place, draw), start in zip(own, range(0, len(part.rollouts), config.samples_per_prompt), strict=True):
-            group = [adjusted(r) for r in part.rollouts[start : start + config.samples_per_prompt]]
+        for (place, draw), start in zip(own, range(0, len(part.rollouts), size), strict=True):
+            group = [adjusted(r) for r in part.rollouts[start : start + size]]
             keep = not replacing or has_signal(r.reward for r in group)
             (kept if keep else dropped).append(group)
+            number = place + config.prompts_per_step * (len(parts) - 1 + (0 if keep else max_rounds))
+            places |= {rollout.seed: number * size + at for at, rollout in enumerate(group)}
             found.append((place, keep, _result(bench, draw.index, group)))
         everywhere = sorted(gather(bench, found), key=lambda item: item[0])
         curriculum.record(result for _, _, result in everywhere)
@@ -90,6 +95,7 @@ def gated(
         ),
         dropped=[rollout for group in dropped for rollout in group],
         stand_in=stand_in,
+        places=places,
         metrics={
             "curriculum/rounds": float(len(parts)),
             "curriculum/dropped_groups": float(num_dropped),

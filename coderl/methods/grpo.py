@@ -33,21 +33,13 @@ class Grpo(Online):
         collected, metrics = self.sample(step)
         rollouts = collected.rollouts
         groups = [rollouts[i : i + size] for i in range(0, len(rollouts), size)]
-        signal = sum(has_signal(r.reward for r in group) for group in groups)
-        metrics["rollout/groups_without_signal"] = 1 - signal / max(len(groups), 1)
+        flat = [0.0 if has_signal(r.reward for r in group) else 1.0 for group in groups]
+        metrics["rollout/groups_without_signal"] = self.mean(torch.tensor(flat))
         greedy = None
         if config.baseline == "greedy":
             greedy = self.greedy_rewards(rollouts, step)
-            metrics["rollout/greedy_reward"] = float(greedy.nanmean())
-        examples = [
-            Example(
-                prompt_ids=r.prompt_ids,
-                completion_ids=r.completion_ids,
-                valid=self.valid(r, masked=config.truncation == "mask"),
-                sampler_logprobs=torch.tensor(r.logprobs),
-            )
-            for r in rollouts
-        ]
+            metrics["rollout/greedy_reward"] = self.mean(greedy.nan_to_num(0.0), (~greedy.isnan()).float())
+        examples = self.examples(rollouts, masked=config.truncation == "mask")
         examples = self._with_logprobs(examples)
         rewards, penalties = self._paid(rollouts, examples)
         numbers = torch.arange(len(rollouts)) // size
@@ -65,7 +57,7 @@ class Grpo(Online):
             for e, a in zip(examples, per_token, strict=True)
         ]
         rollouts = [r.with_(advantage=float(a.mean())) for r, a in zip(rollouts, per_token, strict=True)]
-        return Experience(examples=examples, metrics=metrics, rollouts=[*rollouts, *self.dropped])
+        return self.experience(examples, metrics, rollouts)
 
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
         config = self.config

@@ -13,11 +13,12 @@ from coderl.collect import Collected, collect, rollout_metrics
 from coderl.config import RolloutStageConfig
 from coderl.curriculum import Curriculum
 from coderl.errors import TrainingStopped
+from coderl.evaluate.passrate import gather
 from coderl.experience import Example, MicroBatch
 from coderl.functional import Surrogate, importance_weights, kl_estimates, overlong_penalty
 from coderl.learned import learned_metrics
 from coderl.logprobs import per_token
-from coderl.methods.base import MethodBase
+from coderl.methods.base import Experience, MethodBase
 from coderl.methods.gate import gated
 from coderl.policy import Weights
 from coderl.rewards import total
@@ -48,6 +49,7 @@ class Online(MethodBase):
         )
         self.dropped: list[Rollout] = []
         self._stand_in: set[int] = set()  # seeds of rollouts that only keep this process busy
+        self._places: dict[int, int] = {}  # by seed: the number of a rollout in the step, over all processes
         if bench.accelerator.device.type != "cpu" and bench.train_tasks:
             prompts = [bench.renderer.render(task).ids for task in bench.train_tasks]
             probe_memory(bench.policy, prompts, max_new_tokens=self.max_tokens, max_tokens=config.micro_batch_tokens)
@@ -56,7 +58,7 @@ class Online(MethodBase):
         self._fresh = True  # no update of this stage has been looked at yet
 
     def sample(self, step: int) -> tuple[Collected, dict[str, float]]:
-        """The rollouts to learn from in one step (this process's share), and the metrics of all that were sampled.
+        """The rollouts to learn from in one step (this process's share), and the metrics of all that were sampled anywhere.
 
         What the gate dropped is in `dropped`: it goes to the store with the others.
         """
@@ -66,8 +68,11 @@ class Online(MethodBase):
             self._bench, self._rollout_config, self._curriculum, stage=self._label, step=step, adjusted=self._adjusted
         )
         self.dropped, self._stand_in = found.dropped, {rollout.seed for rollout in found.stand_in}
-        metrics = rollout_metrics([*found.kept.rollouts, *found.dropped], self._num_visible) | found.metrics
-        metrics |= learned_metrics(found.kept.rollouts)
+        self._places = found.places
+        own = [(found.places[r.seed], r) for r in (*found.kept.rollouts, *found.dropped)]
+        everywhere = sorted(gather(self._bench, own), key=lambda item: item[0])
+        metrics = rollout_metrics([r for _, r in everywhere], self._num_visible) | found.metrics
+        metrics |= learned_metrics([r for _, r in everywhere])
         metrics["time/generate"] = found.kept.generate_seconds
         metrics["time/grade"] = found.kept.grade_seconds
         return found.kept, metrics
@@ -105,10 +110,35 @@ class Online(MethodBase):
         super().load_state(state)
         self._curriculum.load_state(state["curriculum"])
 
+    def examples(self, rollouts: Sequence[Rollout], *, masked: bool) -> list[Example]:
+        """What the sampler knows of each; see `valid` for `masked`."""
+        return [
+            Example(
+                prompt_ids=r.prompt_ids,
+                completion_ids=r.completion_ids,
+                valid=self.valid(r, masked=masked),
+                place=-1 if r.seed in self._stand_in else self._places[r.seed],
+                sampler_logprobs=torch.tensor(r.logprobs),
+            )
+            for r in rollouts
+        ]
+
+    def experience(self, examples: list[Example], metrics: dict[str, float], rollouts: list[Rollout]) -> Experience:
+        """With the rollouts that were dropped."""
+        everything = [*rollouts, *self.dropped]
+        places = [self._places[r.seed] for r in everything]
+        return Experience(examples=examples, metrics=metrics, rollouts=everything, places=places)
+
     def valid(self, rollout: Rollout, *, masked: bool = False) -> bool:
         """Whether a rollout takes part in the update; a `masked` truncated one stays in the group's baseline."""
         cut = masked and rollout.truncated
         return rollout.reward == rollout.reward and not cut and rollout.seed not in self._stand_in
+
+    def mean(self, values: Tensor, mask: Tensor | None = None) -> float:
+        """The mean of `values`, where `mask` is 1, over all processes; 0 of nothing."""
+        mask = torch.ones_like(values) if mask is None else mask
+        summed, count = self.total(torch.stack([(values * mask).sum(), mask.sum()]).double()).tolist()
+        return float(summed / max(count, 1))
 
     def total(self, part: Tensor) -> Tensor:
         """The sum of `part` over all processes."""
@@ -166,10 +196,7 @@ class Online(MethodBase):
 
     def stop_epochs(self, watched: dict[str, float]) -> bool:
         limit = self._rollout_config.target_kl
-        if limit is None:
-            return False
-        kl = torch.tensor(watched.get("policy/approx_kl", 0.0), dtype=torch.float64)
-        return float(self.total(kl)) / self._bench.accelerator.num_processes > limit
+        return limit is not None and watched.get("policy/approx_kl", 0.0) > limit
 
     def after_step(self, metrics: dict[str, float]) -> dict[str, float]:
         """The effective sample size is that of tokens, as a share: (sum w)^2 / (n sum w^2)."""

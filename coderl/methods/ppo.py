@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from coderl.algorithms.ppo import RunningMoments, advantages_and_returns, token_rewards
 from coderl.config import PpoConfig
 from coderl.critic import Critic, ValueHead
-from coderl.experience import Example, MicroBatch
+from coderl.experience import MicroBatch
 from coderl.functional import (
     adapt_kl_coef,
     clipped_surrogate,
@@ -57,15 +57,7 @@ class Ppo(Online):
         config = self.config
         collected, metrics = self.sample(step)
         rollouts = collected.rollouts
-        examples = [
-            Example(
-                prompt_ids=r.prompt_ids,
-                completion_ids=r.completion_ids,
-                valid=self.valid(r, masked=config.truncation == "mask"),
-                sampler_logprobs=torch.tensor(r.logprobs),
-            )
-            for r in rollouts
-        ]
+        examples = self.examples(rollouts, masked=config.truncation == "mask")
         old = self.all_logprobs(examples)
         assert self._reference is not None
         ref = self.all_logprobs(examples, self._reference)
@@ -100,9 +92,11 @@ class Ppo(Online):
             total=self.total,
         )
         sequence_kl = (kl_estimates(old_logprobs, ref_logprobs)[0] * mask).sum(1)
-        metrics["policy/ref_kl_sequence"] = float(sequence_kl.mean())
-        metrics["critic/explained_variance"] = explained_variance(old_values, returns, mask * valid.unsqueeze(1))
-        metrics["critic/value_mean"] = float((old_values * mask).sum() / mask.sum())
+        metrics["policy/ref_kl_sequence"] = self.mean(sequence_kl)
+        metrics["critic/explained_variance"] = explained_variance(
+            old_values, returns, mask * valid.unsqueeze(1), total=self.total
+        )
+        metrics["critic/value_mean"] = self.mean(old_values, mask)
         examples = [
             replace(
                 e,
@@ -115,7 +109,7 @@ class Ppo(Online):
             for i, e in enumerate(examples)
         ]
         rollouts = [r.with_(advantage=float(advantages[i, : lengths[i]].mean())) for i, r in enumerate(rollouts)]
-        return Experience(examples=examples, metrics=metrics, rollouts=[*rollouts, *self.dropped])
+        return self.experience(examples, metrics, rollouts)
 
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
         config = self.config

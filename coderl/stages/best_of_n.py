@@ -16,7 +16,7 @@ from coderl.collect import collect
 from coderl.config import BestOfNConfig
 from coderl.errors import ConfigError
 from coderl.evaluate.passk import bootstrap_interval
-from coderl.evaluate.passrate import gather
+from coderl.evaluate.passrate import gather_shares
 from coderl.inputs import case_without_answer, changed_cases
 from coderl.metrics import Progress
 from coderl.rollout import Rollout
@@ -111,7 +111,8 @@ def _samples(bench: Workbench, config: BestOfNConfig, tasks: list[Task], label: 
                 max_new_tokens=bench.config.generation.max_new_tokens,
                 stop_early=False,
             )
-            rollouts += [r.with_(stage=label) for r in gather(bench, collected.rollouts)]
+            found = gather_shares(bench, collected.rollouts, config.samples_per_task)
+            rollouts += [r.with_(stage=label) for r in found]
             progress.update(min(start + per_chunk, len(tasks)), {})
     return rollouts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coderl.collect import collect, rollout_metrics
-from coderl.evaluate.passrate import gather
+from coderl.evaluate.passrate import gather_shares
 from coderl.metrics import Progress
 from coderl.rollout import Rollout
 from coderl.seeds import cursor
@@ -19,18 +19,19 @@ def sample(bench: Workbench, label: str) -> dict[str, float]:
     rollouts: list[Rollout] = []
     with Progress(total=config.num_tasks, description=label) as progress:
         for start in range(0, config.num_tasks, per_chunk):
-            chosen = [tasks[i] for i in indices[start : start + per_chunk]]
+            own = bench.share(list(range(start, min(start + per_chunk, config.num_tasks))))
             collected = collect(
                 bench,
-                bench.share(chosen),
+                [tasks[indices[at]] for at in own],
                 samples_per_task=config.samples_per_task,
                 stage=label,
                 step=0,
                 temperature=config.temperature or bench.config.generation.temperature,
                 max_new_tokens=bench.config.generation.max_new_tokens,
                 stop_early=False,
+                repeats=[indices[:at].count(indices[at]) for at in own],
             )
-            rollouts += gather(bench, collected.rollouts)
+            rollouts += gather_shares(bench, collected.rollouts, config.samples_per_task)
             progress.update(min(start + per_chunk, config.num_tasks), {})
     if bench.accelerator.is_main_process:
         bench.store.append(label, 0, rollouts)

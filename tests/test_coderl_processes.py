@@ -1,0 +1,202 @@
+"""Two processes are one: the same samples, rewards, metrics and gradients, to rounding, for every family of methods."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from coderl.config import RunConfig, parse  # noqa: E402
+from coderl.errors import ConfigError  # noqa: E402
+from coderl.pairs import Pair, write_pairs  # noqa: E402
+from coderl.run_folder import RunFolder  # noqa: E402
+from coderl.store import RolloutStore  # noqa: E402
+from coderl.train import run  # noqa: E402
+from tasks.registry import load as load_tasks  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+TASKS = "generated?family=compose&level=1&split={}&count={}&seed=0"
+NEW = {"hidden_size": 32, "intermediate_size": 64, "num_layers": 1, "num_heads": 2, "vocab_size": 400}
+
+# 3 prompts and 5 pairs do not divide by two processes; eps keeps Adam from making much of the rounding of a small gradient.
+ONLINE = {"steps": 2, "prompts_per_step": 3, "samples_per_prompt": 4, "micro_batch_tokens": 400}
+OFFLINE = {"steps": 2, "batch_size": 5, "micro_batch_tokens": 400}
+OPTIMIZER = {"optimizer": {"learning_rate": 1e-3, "eps": 1e-2}}
+RUNS = {
+    "sft": OFFLINE,
+    "grpo": {**ONLINE, "epochs": 2, "minibatches": 3, "kl_coef": 0.01, "target_kl": 1.0},
+    "dapo": {**ONLINE, "curriculum": {"gate": "replace", "max_rounds": 3}},
+    "reinforce_pp": {**ONLINE, "kl_coef": 0.01},
+    "ppo": {**ONLINE, "epochs": 2, "minibatches": 2, "kl_target": 0.01, "scale_rewards": True},
+    "dpo": OFFLINE,
+    "kto": {**OFFLINE, "loss": "kto"},
+    "reward_model": {**OFFLINE, "members": 2, "ties": "davidson"},
+}
+RELATIVES = ("dapo", "reinforce_pp", "kto")  # of methods that are here without them
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in RELATIVES else name for name in RUNS]
+
+WORKER = """
+import os, sys
+from pathlib import Path
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from coderl.config import load
+from coderl.run_folder import RunFolder
+from coderl.train import run
+
+rank = os.environ["RANK"]
+
+def watch(path):
+    config, gradients = load(path), []
+    def keep(optimizer, *_):
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients.append(torch.cat([g.detach().flatten().clone() for g in grads]))
+    hook = register_optimizer_step_pre_hook(keep)
+    folder = RunFolder.create(config)
+    try:
+        run(config, folder)
+    finally:
+        hook.remove()
+    torch.save(gradients, Path(config.output) / f"{config.name}.{rank}.pt")
+
+for path in sys.argv[1:]:
+    watch(path)
+"""
+
+
+def config(output: Path, name: str, model: str | Path, **changes: object) -> RunConfig:
+    method = "dpo" if name == "kto" else name
+    raw = {
+        "name": name,
+        "output": str(output),
+        "stages": [method],
+        "policy": {"model": str(model), "new": {**NEW, "max_positions": 96}},
+        "tasks": {"train": [TASKS.format("train", 40)], "test": [TASKS.format("test", 3)]},
+        "generation": {"max_new_tokens": 16, "batch_size": 32},
+        "reward": {"scheme": "rltf", "format_weight": 0.5, "length_weight": 0.5},
+        "eval": {"samples_per_task": 2},
+        "trackers": [],
+        **changes,
+    }
+    return parse(raw)
+
+
+def launch(num_processes: int, script: Path, *paths: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={num_processes}", "--standalone"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, str(script), *map(str, paths)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Called with the name of a run: the folder that holds it by one process (alone/) and by two (both/), from one policy."""
+    base = tmp_path_factory.mktemp("processes")
+    steps = {"steps": 40, "batch_size": 16, "optimizer": {"learning_rate": 1e-2}}
+    start = config(base, "sft", "new:", sft=steps)
+    folder = RunFolder.create(start)
+    run(start, folder)
+    model = folder.model_dir("0_sft")
+    preferences = []
+    for number, task in enumerate(load_tasks(TASKS.format("train", 40))[:12]):
+        good = Pair(prompt=task.prompt, chosen=task.reference, rejected="pass", task_id=task.id, source="execution")
+        preferences.append(replace(good, margin=number / 12, tie=number % 5 == 4))
+    write_pairs(base / "pairs.jsonl", preferences)
+
+    script = base / "worker.py"
+    script.write_text(WORKER)
+    made = set()
+
+    def get(name: str) -> Path:
+        names = [other for other in RUNS if (other in RELATIVES) == (name in RELATIVES)]
+        if name not in made:
+            for count, place in ((1, base / "alone"), (2, base / "both")):
+                launch(count, script, *(written(place, base, other, model) for other in names))
+            made.update(names)
+        return base
+
+    return get
+
+
+def written(place: Path, base: Path, name: str, model: Path) -> Path:
+    """The config file of a run."""
+    import yaml
+
+    pairs = {"pairs": [str(base / "pairs.jsonl")]} if name in ("dpo", "kto", "reward_model") else {}
+    section = {**RUNS[name], **OPTIMIZER, **pairs}
+    settings = config(place, name, model, **{"dpo" if name == "kto" else name: section})
+    place.mkdir(exist_ok=True)
+    path = place / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    return path
+
+
+def gradients(base: Path, count: str, name: str, rank: int = 0) -> list:
+    return torch.load(base / count / f"{name}.{rank}.pt", weights_only=True)
+
+
+def metrics(base: Path, count: str, name: str) -> list[dict]:
+    path = RunFolder.open(base / count / name).metrics_path
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_make_the_gradients_of_one(runs, name):
+    alone, both = (gradients(runs(name), count, name) for count in ("alone", "both"))
+    assert len(alone) == len(both) >= 2
+    for number, (one, two) in enumerate(zip(alone, both, strict=True)):
+        assert float(one.norm()) > 1e-3
+        rounding = (
+            1e-6 if number == 0 else 3e-6
+        )  # later ones are of weights that differ by the rounding of those before
+        assert float((two - one).norm() / one.norm()) < rounding
+    for one, other in zip(both, gradients(runs(name), "both", name, rank=1), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_report_the_metrics_of_one(runs, name):
+    for one, two in zip(*(metrics(runs(name), count, name) for count in ("alone", "both")), strict=True):
+        assert one.get("event") == two.get("event")
+        values = {k: v for k, v in one.get("values", {}).items() if not k.startswith("time/")}
+        others = {k: v for k, v in two.get("values", {}).items() if not k.startswith("time/")}
+        assert others == pytest.approx(values, rel=1e-5, abs=2e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["grpo", "ppo", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dapo", "reinforce_pp"))]
+)
+def test_two_processes_sample_grade_and_store_the_same_in_the_same_order(runs, name):
+    kept = []
+    for count in ("alone", "both"):
+        rollouts = list(RolloutStore(RunFolder.open(runs(name) / count / name).rollouts_dir).read())
+        kept.append([(r.step, r.task_id, r.sample_index, r.completion_ids, r.reward) for r in rollouts])
+    assert kept[0] == kept[1]
+    assert len({reward for *_, reward in kept[0]}) > 2  # else a wrong advantage could not be seen
+
+
+def test_fewer_prompts_than_processes_is_one_clear_line(tmp_path):
+    from types import SimpleNamespace
+
+    from coderl.train import _Session
+
+    settings = config(tmp_path, "grpo", "new:", grpo={"prompts_per_step": 1})
+    bench = SimpleNamespace(config=settings, accelerator=SimpleNamespace(num_processes=2), learned=None)
+    session = _Session(bench=bench, folder=None, metrics=None, store=None)
+    with pytest.raises(ConfigError, match=r"grpo.prompts_per_step: 1 is less than the 2 processes"):
+        session._train("grpo", "0_grpo", 0, 0)
