@@ -207,7 +207,9 @@ class _Session:
                 whole = replace(experience, rollouts=rollouts)
                 started = first_step(whole, values, label, num_updates=updates) if trainer.step == 1 else []
                 if self.bench.accelerator.is_main_process:
-                    self.metrics.log(label, trainer.step, values)
+                    self.metrics.log(label, trainer.step, values | self.bench.grader.metrics())
+                    for flaky in self.bench.grader.take_flaky():
+                        self.metrics.event(label, trainer.step, "flaky_verdict", flaky.message, **flaky.data)
                     for alarm in [*started, *monitor.observe(values)]:
                         self.metrics.event(label, trainer.step, alarm.name, alarm.message, **alarm.data)
                     if warning := divergence.update(values):

@@ -13,7 +13,9 @@ from coderl.policy import Policy
 from coderl.prompts import PromptRenderer
 from coderl.run_folder import RunFolder
 from coderl.store import RolloutStore
+from coderl.verdict_cache import VerdictCache
 from sandbox import Grader
+from sandbox.speed import TimeFactors, machine_factor
 from tasks.task import Task
 
 
@@ -25,7 +27,7 @@ class Workbench:
     accelerator: Accelerator
     policy: Policy
     renderer: PromptRenderer
-    grader: Grader
+    grader: VerdictCache
     train_tasks: list[Task]
     sft_tasks: list[Task]
     test_tasks: list[Task]
@@ -43,12 +45,16 @@ class Workbench:
         return items[self.accelerator.process_index :: self.accelerator.num_processes]
 
 
-def open_grader(config: SandboxConfig) -> Grader:
+def open_grader(config: SandboxConfig) -> VerdictCache:
     """The grader that a run asks for. Raises SandboxUnavailable."""
-    return Grader(
+    if config.time_factor == "machine":
+        config = config.model_copy(update={"time_factor": machine_factor(config.backend)})
+    grader = Grader(
         backend=config.backend,
         workers=config.workers,
         min_isolation=config.min_isolation,
+        times=TimeFactors(machine=float(config.time_factor)),
         endpoints=config.endpoints,
         preload=config.preload,
     )
+    return VerdictCache(grader, recheck=config.recheck)

@@ -37,6 +37,9 @@ app = typer.Typer(help="Run and judge untrusted programs.", no_args_is_help=True
 image_app = typer.Typer(help="The image of the docker backend.", no_args_is_help=True)
 app.add_typer(image_app, name="image")
 BackendOption = Annotated[str, typer.Option(help="auto, jail, docker, landlock, or plain (limits only: no isolation).")]
+PreloadOption = Annotated[
+    list[str] | None, typer.Option(help="A module that programs find already imported (again for more), e.g. numpy.")
+]
 
 
 @app.command()
@@ -60,13 +63,19 @@ def grade(
         Path | None, typer.Option(help="Write a file for each sample into this folder, for `sandbox replay`.")
     ] = None,
     time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
+    preload: PreloadOption = None,
 ) -> None:
     """Grade every sample against its task."""
     with _faults():
         rows = read_samples(samples, read_tasks(tasks))
         times = TimeFactors(machine=read_factor(time_factor, backend))
         with Grader(
-            backend=backend, workers=workers, min_isolation=min_isolation, times=times, endpoints=endpoint or ()
+            backend=backend,
+            workers=workers,
+            min_isolation=min_isolation,
+            times=times,
+            endpoints=endpoint or (),
+            preload=preload or (),
         ) as grader:
             verdicts = grader.grade([row.request for row in rows])
         if out is not None:

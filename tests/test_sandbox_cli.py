@@ -155,3 +155,16 @@ def test_run_prints_the_output_on_stdout_and_the_verdict_on_stderr(tmp_path: Pat
     done = sandbox("run", "program.py", "--cpu-seconds", "0.2", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("TLE: more than 0.2 s of cpu time")
+
+
+def test_preloaded_modules_are_there_and_a_missing_one_is_one_line(tmp_path: Path) -> None:
+    tasks = lines(tmp_path / "tasks.jsonl", {"id": "stdio", "cases": [{"stdin": "", "stdout": "True"}]})
+    source = "import sys\nprint('decimal' in sys.modules)\n"
+    samples = lines(tmp_path / "samples.jsonl", {"task_id": "stdio", "solution": source})
+    out = tmp_path / "out.jsonl"
+    done = sandbox("grade", tasks, samples, "--out", out, "--preload", "decimal", "--workers", 1, cwd=tmp_path)
+    assert (done.returncode, json.loads(out.read_text())["outcome"]) == (0, "AC"), done.stderr
+    done = sandbox("grade", tasks, samples, "--preload", "no_such_module", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "preload 'no_such_module'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -74,6 +74,10 @@ class SandboxConfig(Section):
     )
     workers: int = Field(2, gt=0)  # programs at once; of backend remote: connections
     preload: list[str] = []  # modules that programs find already imported, e.g. [numpy]
+    time_factor: Annotated[float, Field(ge=0.05, le=100)] | Literal["machine"] = (
+        1.0  # multiplies limits of time; machine: by what is measured at the start
+    )
+    recheck: float = Field(0.02, ge=0, le=1)  # share of remembered verdicts that is graded again; 1: all
     max_unscorable: float = Field(0.1, ge=0, le=1)  # share of a batch above which the run stops
 
     @model_validator(mode="after")
@@ -82,6 +86,8 @@ class SandboxConfig(Section):
             raise ValueError("backend remote and endpoints go together: give both, or neither")
         if self.backend == "remote" and self.preload:
             raise ValueError("backend remote preloads nothing: leave out preload")
+        if self.backend == "remote" and self.time_factor != 1.0:
+            raise ValueError("backend remote stretches no times: give --time-factor to `sandbox serve`")
         return self
 
 

@@ -61,7 +61,8 @@ def _candidates(rollouts: list[Rollout]) -> list[Candidate]:
 def _flaky(bench: Workbench, tasks: dict[str, Task], rollouts: list[Rollout], found: list[Match]) -> set[int]:
     """The candidates whose case results are not the same when they are graded a second time."""
     keys = sorted({key for match in found for key in (match.chosen.key, match.rejected.key)})
-    again = bench.grader.grade([tasks[rollouts[key].task_id].request(rollouts[key].program) for key in keys])
+    requests = [tasks[rollouts[key].task_id].request(rollouts[key].program) for key in keys]
+    again = bench.grader.grade(requests, fresh=True)
     flaky = set()
     for key, verdict in zip(keys, again, strict=True):
         first = rollouts[key].verdict

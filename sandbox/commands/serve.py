@@ -35,6 +35,10 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
             int, typer.Option(min=1, help="Size of a request, MiB: a larger one is told 413.")
         ] = 64,
         time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
+        preload: Annotated[
+            list[str] | None,
+            typer.Option(help="A module that programs find already imported (again for more), e.g. numpy."),
+        ] = None,
     ) -> None:
         """Grade over HTTP, for the remote backend, verl (SandboxFusion) and open-r1 (Piston); see docs/serving.md."""
         with faults():
@@ -50,5 +54,7 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
                 max_body_bytes=max_body_mib * MEBIBYTE,
             )  # fmt: skip
             times = TimeFactors(machine=read_factor(time_factor, backend))
-            with Grader(backend=backend, workers=workers, min_isolation=min_isolation, times=times) as grader:
+            with Grader(
+                backend=backend, workers=workers, min_isolation=min_isolation, times=times, preload=preload or ()
+            ) as grader:
                 run_server(grader, settings)
