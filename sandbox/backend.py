@@ -37,6 +37,7 @@ class Job:
     driver: str  # "script" | "tool" | "call" | "player" | "referee" | "exec"
     source: bytes
     limits: Limits
+    stdin: bytes | None = None  # a regular file, as programs expect that ask for its size; None: a pipe
     files: tuple[WorkFile, ...] = ()
     fetch: tuple[str, ...] = ()
     reserves_memory: bool = False  # its runtime maps far more than it uses: no bound on the address space
@@ -67,7 +68,7 @@ class Run(Protocol):
     """A running job. The judge owns the descriptors; one it closes itself it sets to -1."""
 
     control: socket.socket  # SOCK_STREAM, blocking: the judge's end of the channel to the driver
-    stdin: int  # write end, nonblocking
+    stdin: int  # write end, nonblocking; -1 if it is a file
     stdout: int  # read end, nonblocking
     stderr: int  # read end, nonblocking
     exit_fd: int  # readable when the run has ended and every descendant is dead; do not read or close it

@@ -268,8 +268,8 @@ class Executor:
         made = self._umpire(checker)
         if isinstance(made, Ending):
             return made
-        job = umpire_job(made, checker, given, right, output)
-        wire = Wire(self._start(f"umpire {made.role}", made.binds, job), job.limits, output, discard=True)
+        job = replace(umpire_job(made, checker, given, right, output), stdin=output)
+        wire = Wire(self._start(f"umpire {made.role}", made.binds, job), job.limits, discard=True)
         ended, seen, _ = self._wait(wire)
         self.check()
         return opinion(checker, ended, seen)
@@ -308,8 +308,8 @@ class Executor:
         files: tuple[WorkFile, ...] = (),
     ) -> tuple[RunExit, Seen, Ending]:
         job = program.job(_widen(limits, slack))
-        job = replace(job, fetch=fetch, files=(*job.files, *files))
-        ended, seen, message = self._wait(self._open(program, job, stdin))
+        job = replace(job, stdin=stdin, fetch=fetch, files=(*job.files, *files))
+        ended, seen, message = self._wait(self._open(program, job))
         if "ce" in message:
             return ended, seen, Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
         flags = script_flags(ended, seen, limits)

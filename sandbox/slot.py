@@ -24,6 +24,7 @@ from typing import Any
 from sandbox.backend import Job, RunExit, SandboxUnavailable
 from sandbox.limits import Limits
 from sandbox.verdict import Isolation
+from sandbox.wire import sealed
 from sandbox.workfiles import MAX_FILES, Fetched, pack, read_result
 
 # kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
@@ -131,7 +132,8 @@ class ZygoteSlot:
         near, far = socket.socketpair()
         pipes: list[int] = []
         try:
-            for _ in range(3):
+            pipes += os.pipe() if job.stdin is None else (sealed(job.stdin),)
+            for _ in range(2):
                 pipes += os.pipe()
         except OSError:  # no descriptors left: those that were got go back
             near.close()
@@ -139,8 +141,9 @@ class ZygoteSlot:
             for fd in pipes:
                 os.close(fd)
             raise
-        stdin, in_write, out_read, stdout, err_read, stderr = pipes
-        for fd in (stdin, stdout, stderr):
+        stdin, *in_write, out_read, stdout, err_read, stderr = pipes
+        ours = (*in_write, out_read, err_read)
+        for fd in (stdin, stdout, stderr) if in_write else (stdout, stderr):
             os.fchmod(fd, 0o666)  # a program of another uid may open /dev/stdin, too
         head = JOB.pack(
             b"J", self._number, limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes, limits.output_bytes,
@@ -149,11 +152,11 @@ class ZygoteSlot:
         message = head + "\0".join((job.driver, *job.fetch)).encode()
         payload = pack(job.source, job.files)
         rights = array.array("i", (stdin, stdout, stderr, far.fileno()))
-        run = ZygoteRun(self, self._number, limits, near, (in_write, out_read, err_read))
+        run = ZygoteRun(self, self._number, limits, near, (in_write[0] if in_write else -1, out_read, err_read))
         try:
             self._socket.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except OSError as error:
-            for fd in (in_write, out_read, err_read):
+            for fd in ours:
                 os.close(fd)
             near.close()
             raise ConnectionError from error
@@ -162,7 +165,7 @@ class ZygoteSlot:
             for fd in (stdin, stdout, stderr):
                 os.close(fd)
         self._live = run
-        for fd in (in_write, out_read, err_read):
+        for fd in ours:
             os.set_blocking(fd, False)
         near.settimeout(limits.wall_seconds)
         with suppress(OSError):  # died or hangs before it took its source: the report will say

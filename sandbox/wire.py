@@ -1,12 +1,13 @@
 """How do bytes flow between the judge and a running program without anybody waiting for ever?
 
-A `Wire` holds one run: it feeds stdin, keeps stdout up to the cap and both ends of stderr, and cuts the control socket
-into frames. `pump` moves bytes on any number of wires until a condition holds or a deadline passes. A program that does
-not read, does not write, floods, or dies in the middle of anything never blocks the judge.
+A `Wire` holds one run: it feeds stdin where that is a pipe, keeps stdout up to the cap and both ends of stderr, and cuts the
+control socket into frames. `pump` moves bytes on any number of wires until a condition holds or a deadline passes. A program
+that does not read, does not write, floods, or dies in the middle of anything never blocks the judge.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import time
@@ -24,6 +25,22 @@ STDERR_KEPT = 1 << 13  # bytes of its end
 STDERR_HEAD = 1 << 12  # bytes of its beginning: where compilers say what is wrong
 BACKLOG = 1 << 20  # bytes for a program that does not read: then its partner, too, has to wait
 FRAME_SLACK = 1 << 12  # a frame is allowed this many bytes more than output: tags of an empty answer
+
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+def sealed(data: bytes) -> int:
+    """A file with this in it that nobody can change, open to be read."""
+    whole = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(whole, rest) :]
+        os.fchmod(whole, 0o444)
+        fcntl.fcntl(whole, fcntl.F_ADD_SEALS, SEALS)
+        return os.open(f"/proc/self/fd/{whole}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(whole)
 
 
 class Wire:
