@@ -37,10 +37,41 @@ SETS = {  # name: (the source of `tasks`, the path in DATA, how many references 
         f"HumanEval-X {language}": ("humaneval-x", f"humaneval-x/{folder}/humaneval_{folder}.jsonl.gz", 164, language)
         for language, folder in HUMANEVAL_X.items()
     },
-    "CodeContests sample": ("code_contests", "code_contests_sample", 62, "python"),
+    "CodeContests sample": ("code_contests", "code_contests_sample", 60, "python"),
     "APPS sample": ("apps", "apps_sample/train", 5, "python"),
 }
-BROKEN: dict[tuple[str, str], str] = {}  # (set, id): what is wrong with the published row itself
+SEVERAL = "several answers are right, and no checker was published"
+MANGLED = "its published tests and solution do not fit each other: the same outside the sandbox"
+CRATES = "its solution needs a crate that is not of the standard library"
+# (set, id): what is wrong with the published row itself, or what it needs besides the language
+BROKEN: dict[tuple[str, str], str] = {
+    **{
+        ("CodeContests sample", f"code_contests/{name}"): why
+        for names, why in (
+            ("1041_e_tree_reconstruction_8858 1076_d_edge_deletion_9486 1325_c_ehab_and_pathetic_mexs_1064", SEVERAL),
+            ("1391_e_pairs_of_pairs_6690 963_b_destruction_of_a_tree_65 576_a_vasya_and_petyas_game_7650", SEVERAL),
+            ("1118_f1_tree_cutting_easy_version_12195 1176_e_cover_it_10635", MANGLED),
+            ("1133_f1_spanning_tree_with_maximum_degree_10945", MANGLED),
+            ("680_c_bear_and_prime_100_4430", "it is an interactive problem, published without its interactor"),
+        )
+        for name in names.split()
+    },
+    **{("HumanEval-X rust", f"HumanEval-X/Rust/{number}"): CRATES for number in (38, 50, 53, 91, 162)},
+    ("HumanEval-X rust", "HumanEval-X/Rust/32"): "its test is commented out",
+    **{("HumanEval-X cpp", f"HumanEval-X/CPP/{number}"): "it needs Boost's headers" for number in (22, 137)},
+    ("HumanEval-X cpp", "HumanEval-X/CPP/162"): "it must be linked with OpenSSL",
+    ("HumanEval-X go", "HumanEval-X/Go/95"): "its solution depends on the random order of a map",
+    (
+        "HumanEval-X javascript",
+        "HumanEval-X/JavaScript/112",
+    ): "its assertions fail in node as well, which only prints that",
+    (
+        "HumanEval-X javascript",
+        "HumanEval-X/JavaScript/155",
+    ): "its assertions fail in node as well, which only prints that",
+    ("HumanEval-X javascript", "HumanEval-X/JavaScript/32"): "its example test calls a function that is not there",
+    ("HumanEval-X javascript", "HumanEval-X/JavaScript/162"): "it needs the package js-md5",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,3 +85,12 @@ def test_every_reference_of_mbpp_is_accepted(grader: Grader) -> None:
     table = rows(MBPP)
     assert len(table) == 974
     assert failures(grader, table, list(map(mbpp_request, table))) == {}
+
+
+@pytest.mark.slow
+def test_every_published_reference_is_accepted_but_for_those_whose_own_data_is_at_fault() -> None:
+    if not DATA.is_dir():
+        pytest.skip(f"{DATA} is not there: set CODERL_DATA to a folder with the data")
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "references.py"
+    done = subprocess.run([sys.executable, str(script), str(DATA)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
