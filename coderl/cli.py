@@ -19,6 +19,7 @@ from coderl.commands import (
     evaluate,
     explain,
     export,
+    findings,
     sample,
     tasks_group,
     try_model,
@@ -39,7 +40,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (evaluate, compare, arena, sample, watch, export, try_model, tasks_group, verify_resume, explain):
+for commands in (
+    evaluate,
+    findings,
+    compare,
+    arena,
+    sample,
+    watch,
+    export,
+    try_model,
+    tasks_group,
+    verify_resume,
+    explain,
+):
     commands.register(app)
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]

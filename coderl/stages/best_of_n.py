@@ -32,7 +32,10 @@ Answer = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One way to choose at one N: the expected pass rate, its 95 % interval over problems, and the value of each problem."""
+    """One way to choose at one N: the expected pass rate, its 95 % interval over problems, and the value of each problem.
+
+    `score` is the expected score of the chosen sample by what chooses it: a proxy of the pass rate; None where there is none.
+    """
 
     by: str
     n: int
@@ -40,6 +43,7 @@ class Choice:
     low: float
     high: float
     per_task: dict[str, float]
+    score: float | None = None
 
 
 def best_of_n(bench: Workbench, label: str) -> dict[str, float]:
@@ -79,8 +83,12 @@ def choose(bench: Workbench, config: BestOfNConfig, label: str) -> tuple[list[Ch
                 t.id: expected_agreed(answers[t.id], passed[t.id], n, seed=derive(seed, "agreement", t.id))
                 for t in known
             }
+        proxies: dict[str, float] = {
+            by: sum(expected_best(s, s, n) for s in own.values()) / len(own) for by, own in scores.items()
+        }
         for by, per_task in values.items():
-            choices.append(_choice(by, n, per_task, config.bootstrap, bench.config.seed))
+            choice = _choice(by, n, per_task, config.bootstrap, bench.config.seed)
+            choices.append(replace(choice, score=proxies.get(by)))
     return choices, rollouts
 
 
