@@ -34,7 +34,7 @@ from sandbox.spec import (
     StdioCase,
     SuiteCase,
 )
-from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Status, Verdict
+from sandbox.verdict import CaseResult, Coverage, Integrity, Isolation, Outcome, Status, Verdict
 
 if TYPE_CHECKING:
     from sandbox.backend import SandboxUnavailable
@@ -47,6 +47,7 @@ __all__ = [
     "CaseResult",
     "Checker",
     "Comparison",
+    "Coverage",
     "FileCase",
     "Framework",
     "FunctionChecker",

@@ -34,7 +34,7 @@ class Job:
     'script'
     """
 
-    driver: str  # "script" | "tool" | "call" | "player" | "referee" | "exec"
+    driver: str  # "script" | "tool" | "call" | "player" | "referee" | "exec"; "traced " before it: sandbox.tracing
     source: bytes
     limits: Limits
     stdin: bytes | None = None  # a regular file, as programs expect that ask for its size; None: a pipe

@@ -21,6 +21,7 @@ from sandbox.judge import Seen
 from sandbox.languages import Language, Toolchain, get
 from sandbox.limits import MEBIBYTE, Limits
 from sandbox.spec import Program
+from sandbox.tracing import CLAIM, TRACED
 from sandbox.workfiles import WorkFile
 
 COMPILE = Limits(
@@ -43,6 +44,7 @@ class Runnable:
     files: tuple[WorkFile, ...] = ()
     toolchain: Toolchain | None = None  # None: run by the zygote itself
     entry: str = ""
+    traced: bool = False  # note which lines run (a Python program that is no tool)
 
     @property
     def role(self) -> str:
@@ -57,6 +59,9 @@ class Runnable:
         if self.toolchain is None and arguments:
             told = json.dumps({"argv": arguments, "source": self.source.decode()}).encode()
             return Job(driver="tool", source=told, limits=limits, files=self.files)
+        if self.toolchain is None and self.traced:
+            driver = TRACED + driver
+            return Job(driver=driver, source=self.source, limits=limits, files=self.files, fetch=(CLAIM,))
         if self.toolchain is None:
             return Job(driver=driver, source=self.source, limits=limits, files=self.files)
         language = self.toolchain.language

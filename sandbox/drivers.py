@@ -25,15 +25,18 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sandbox import tracing
 from sandbox.codec import CodecError, decode, encode
-from sandbox.guest import FILE, MAX_TEXT, Channel, compiled, describe, leave, load, show
+from sandbox.guest import FILE, MAX_TEXT, Channel, compiled, describe, leave, load, note, show
 from sandbox.player import play
 from sandbox.referee import referee
 
 
 def main(driver: str, source: bytes, control: int) -> None:
     """Run `source` under the driver of that name; returns or raises SystemExit as the program does."""
-    _DRIVERS[driver](source, control)
+    if driver.startswith(tracing.TRACED):
+        tracing.start()
+    _DRIVERS[driver.removeprefix(tracing.TRACED)](source, control)
 
 
 def run_tool(source: bytes, control: int) -> None:
@@ -56,6 +59,7 @@ def run_script(source: bytes, control: int, arguments: Sequence[str] = ()) -> No
     except SystemExit:
         raise
     except BaseException as error:
+        note(error)
         show(error)
         raise SystemExit(1) from None
 
@@ -106,6 +110,7 @@ def answer(namespace: dict[str, Any], message: Any) -> Any:
     except SystemExit:
         raise
     except BaseException as error:
+        note(error)
         return {"raised": describe(error)}
     try:
         return {"ok": encode(value)}

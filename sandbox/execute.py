@@ -54,6 +54,7 @@ from sandbox.spec import (
     StdioCase,
     SuiteCase,
 )
+from sandbox.tracing import CLAIM
 from sandbox.umpire import opinion, umpire_job
 from sandbox.validate import Validation, faulty
 from sandbox.verdict import CaseResult, Isolation, Outcome
@@ -84,6 +85,7 @@ class Executor:
         self._validation = Validation(lambda: self._slot("referee"))
         self._lock = threading.Lock()  # of `_wanted`, so that no kill meets the run of another request
         self._wanted: threading.Event | None = None
+        self.claims: list[bytes] = []  # what traced programs said of their lines; who asks for it empties it
 
     @property
     def isolation(self) -> Isolation:
@@ -308,7 +310,7 @@ class Executor:
         files: tuple[WorkFile, ...] = (),
     ) -> tuple[RunExit, Seen, Ending]:
         job = program.job(_widen(limits, slack))
-        job = replace(job, stdin=stdin, fetch=fetch, files=(*job.files, *files))
+        job = replace(job, stdin=stdin, fetch=(*job.fetch, *fetch), files=(*job.files, *files))
         ended, seen, message = self._wait(self._open(program, job))
         if "ce" in message:
             return ended, seen, Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
@@ -348,6 +350,7 @@ class Executor:
         ended, seen = wire.finish(kill=kill)
         if ended.lost:
             raise Lost(ended.detail or "the run was lost")
+        self.claims += [file.data for file in ended.fetched if file.name == CLAIM and file.data]
         return ended, seen
 
     def _goodbye(self, wires: list[Wire], batch: _Batch) -> None:

@@ -15,11 +15,12 @@ from math import fsum
 
 from sandbox.backend import SandboxUnavailable
 from sandbox.build import CompileFailed, Runnable
+from sandbox.coverage import claimed
 from sandbox.execute import Executor, Trial
-from sandbox.harness import joined
+from sandbox.harness import joined, lines_before
 from sandbox.intake import request_fault, source_fault
 from sandbox.judge import Dropped, Lost, bare
-from sandbox.languages import LanguageUnavailable
+from sandbox.languages import LanguageUnavailable, get
 from sandbox.points import UNSCORABLE, is_lost, outcome_and_points
 from sandbox.spec import (
     AssertCase,
@@ -34,9 +35,10 @@ from sandbox.spec import (
     SuiteCase,
 )
 from sandbox.speed import TimeFactors, stretched
-from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict
+from sandbox.verdict import CaseResult, Coverage, Integrity, Isolation, Outcome, Verdict
 
 SLACK = 1.25  # of the cpu limit, in a first run
+MAX_TRACED = 16  # runs of one program; cases that share a process count as one
 
 
 class Quiet:
@@ -95,7 +97,8 @@ def _grade(executor: Executor, request: GradeRequest, quiet: Quiet, retries: int
         try:
             grading = _Grading(executor, request, source, quiet)
             results = grading.results()
-            return _of_cases(request, results, grading.integrity, executor.isolation, attempt)
+            verdict = _of_cases(request, results, grading.integrity, executor.isolation, attempt)
+            return replace(verdict, coverage=grading.coverage(verdict)) if request.coverage else verdict
         except CompileFailed as error:
             return whole(request, Outcome.CE, str(error), executor.isolation, attempts=attempt)
         except Dropped:
@@ -150,6 +153,34 @@ class _Grading:
                     return found + [bare(Outcome.SKIP)] * (len(cases) - len(found))
         return found
 
+    def coverage(self, verdict: Verdict) -> Coverage | None:
+        """What the program says of its lines when the cases that ran are run again, traced; None if that cannot be had."""
+        if not get(self._request.program.language).in_process:
+            return None
+        ran = [
+            case
+            for case, found in zip(self._request.cases, verdict.cases, strict=True)
+            if found.outcome is not Outcome.SKIP
+        ]
+        self._program = replace(self._program, traced=True)
+        self._executor.claims.clear()
+        try:
+            for _ in range(MAX_TRACED):
+                if ran:
+                    with self._quiet.shared():
+                        ran = ran[len(self._run(_same_kind(ran), SLACK)) :]
+                    self._executor.check()
+        except (Dropped, Lost, SandboxUnavailable, OSError):
+            with suppress(OSError, SandboxUnavailable):
+                self._executor.renew()
+        head = next((case.before for case in self._request.cases if isinstance(case, ProgramCase)), None)
+        return claimed(
+            self._executor.claims,
+            num_lines=self._request.program.source.count("\n") + 1,
+            num_before=0 if head is None else lines_before(self._request.program.language, head),
+            failed=verdict.outcome in (Outcome.RE, Outcome.CE),
+        )
+
     def _next_batch(self, found: list[CaseResult]) -> Sequence[Case]:
         """The cases to run next, of one kind; none if the next one can change no points any more."""
         start, groups = len(found), self._request.groups
@@ -176,7 +207,7 @@ class _Grading:
             return executor.asserts(program, asserts, request.limits, slack, stop_early=stop)
         if isinstance(cases[0], ProgramCase):
             joint, options = joined(request.program, cases[0])
-            prepared = executor.prepare(joint, joint.source.encode(), options)
+            prepared = replace(executor.prepare(joint, joint.source.encode(), options), traced=self._program.traced)
             return [executor.harness(prepared, request.limits, slack)]
         if isinstance(cases[0], InteractiveCase):
             return [executor.interactive(program, cases[0], request.limits, slack)]

@@ -10,6 +10,7 @@ import linecache
 import os
 import sys
 import types
+from collections.abc import Callable
 from traceback import print_exception
 from typing import Any, NoReturn
 
@@ -18,6 +19,9 @@ from sandbox.codec import HEADER, frame, loads
 FILE = "main.py"  # what tracebacks call the program
 MODULE = "program"  # its name as a module
 MAX_TEXT = 300  # characters of an error that are passed on
+
+
+_watchers: list[Callable[[int], None]] = []  # told the line of an exception that nobody caught
 
 
 class Channel:
@@ -58,6 +62,7 @@ def compiled(source: bytes, channel: Channel) -> types.CodeType:
     try:
         code = compile(source, FILE, "exec", dont_inherit=True)
     except Exception as error:
+        note(error)
         channel.send({"ce": describe(error)})
         show(error)
         raise SystemExit(1) from None
@@ -77,6 +82,7 @@ def load(code: types.CodeType, channel: Channel, names: dict[str, Any]) -> dict[
     except SystemExit:
         raise
     except BaseException as error:
+        note(error)
         channel.send({"raised": describe(error), "load": True})
         show(error)
         raise SystemExit(1) from None
@@ -92,6 +98,23 @@ def describe(error: BaseException) -> str:
     name = type(error).__name__
     line = " ".join(f"{name}: {text}"[:MAX_TEXT].split()) if text else name
     return line.encode("utf-8", "replace").decode()
+
+
+def on_failure(watcher: Callable[[int], None]) -> None:
+    """From now on call `watcher` with the program's innermost line of every exception that it does not catch."""
+    _watchers.append(watcher)
+
+
+def note(error: BaseException) -> None:
+    """Tell who asked on which line of the program it failed, or does not compile."""
+    line = error.lineno or 0 if isinstance(error, SyntaxError) else 0
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == FILE:
+            line = trace.tb_lineno or line
+        trace = trace.tb_next
+    for watcher in _watchers if line else ():
+        watcher(line)
 
 
 def show(error: BaseException) -> None:

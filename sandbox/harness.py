@@ -26,6 +26,13 @@ def joined(program: Program, case: ProgramCase) -> tuple[Program, tuple[str, ...
     return replace(program, source=source), harness.unit_options if unit else ()
 
 
+def lines_before(language: str, before: str) -> int:
+    """How many lines of the joined program come before the candidate's first."""
+    harness = get(language).harness
+    assert harness is not None
+    return (harness.head + before).count("\n") + 1
+
+
 def end_fault(language: str, case: ProgramCase) -> str:
     """Why the end of this test code cannot be found; "" if it can."""
     harness = get(language).harness

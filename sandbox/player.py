@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.codec import CodecError, decode, encode
-from sandbox.guest import MAX_TEXT, Channel, compiled, describe, leave, load, show
+from sandbox.guest import MAX_TEXT, Channel, compiled, describe, leave, load, note, show
 
 TYPES: dict[str, type] = {
     kind.__name__: kind
@@ -73,6 +73,7 @@ class Player:
             raise
         except BaseException as error:
             if not isinstance(error, StopIteration):
+                note(error)
                 show(error)
             return {"error": fault(error)}
         try:

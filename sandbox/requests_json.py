@@ -1,7 +1,7 @@
 """How does a request travel as JSON, to a server or into a file that another machine replays?
 
     {"schema": 1, "program": {"source": .., "language": "python", "files": {name: text}},
-     "task": {"cases": [..], "limits": {..}, "checker": .., "groups": [..], "stop_early": false}}
+     "task": {"cases": [..], "limits": {..}, "checker": .., "groups": [..], "stop_early": false, "coverage": false}}
 
 Cases, limits, checkers and groups are in the grammar of `sandbox.forms`, as in task files; what may be left out has the default
 of the records in `sandbox.spec`. The two parts are apart because many programs share a task: each can be sent once and
@@ -40,7 +40,7 @@ MOST = Limits(
 MAX_CASES = 100_000
 _REQUEST = ("schema", "program", "task")
 _PROGRAM = ("source", "language", "files")
-_TASK = ("cases", "limits", "checker", "groups", "stop_early")
+_TASK = ("cases", "limits", "checker", "groups", "stop_early", "coverage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ class TaskPart:
     checker: Rule | None = None
     stop_early: bool = False
     groups: tuple[Group, ...] = ()
+    coverage: bool = False
 
     def request(self, program: Program) -> GradeRequest:
         return GradeRequest(program=program, **{field.name: getattr(self, field.name) for field in fields(self)})
@@ -79,6 +80,8 @@ def task_to_json(request: GradeRequest) -> dict[str, Any]:
         record["groups"] = list(map(group_to_json, request.groups))
     if request.stop_early:
         record["stop_early"] = True
+    if request.coverage:
+        record["coverage"] = True
     return record
 
 
@@ -129,19 +132,21 @@ def read_program(record: Any) -> Program:
 def read_task(record: Any) -> TaskPart:
     """Raises FormFault."""
     _object("task", record, _TASK)
-    cases, groups, stop = record.get("cases"), record.get("groups", []), record.get("stop_early", False)
+    cases, groups = record.get("cases"), record.get("groups", [])
+    flags = {name: record.get(name, False) for name in ("stop_early", "coverage")}
     if not isinstance(cases, list) or len(cases) > MAX_CASES:
         raise FormFault("task.cases", "is no array, or too long", f"give an array of at most {MAX_CASES} cases")
     if not isinstance(groups, list):
         raise FormFault("task.groups", "is no array", "give an array of groups, or leave it out")
-    if type(stop) is not bool:
-        raise FormFault("task.stop_early", f"is {stop!r}", "give true or false")
+    for name, flag in flags.items():
+        if type(flag) is not bool:
+            raise FormFault(f"task.{name}", f"is {flag!r}", "give true or false")
     checker = record.get("checker")
     task = TaskPart(
         cases=tuple(_inside(f"task.cases[{i}]", read_case, case) for i, case in enumerate(cases)),
         limits=_inside("task", read_limits, record.get("limits", {})),
         checker=None if checker is None else _inside("task", read_rule, checker),
-        stop_early=stop,
+        **flags,
         groups=tuple(_inside(f"task.groups[{i}]", read_group, group) for i, group in enumerate(groups)),
     )
     rules = [task.checker, *(getattr(case, name, None) for case in task.cases for name in ("checker", "interactor"))]

@@ -250,7 +250,7 @@ class GradeRequest:
 
     `checker` None means LINES for stdio and files, EQUAL for values. With `stop_early` the cases after the first that is not
     accepted are SKIP. With `groups` the verdict has points, and is PA where some but not all are earned; a case in no group
-    earns none.
+    earns none. With `coverage` a Python program is run again, after its verdict, to see which of its lines run.
     """
 
     program: Program
@@ -259,3 +259,4 @@ class GradeRequest:
     checker: Rule | None = None
     stop_early: bool = False
     groups: tuple[Group, ...] = ()
+    coverage: bool = False

@@ -87,6 +87,17 @@ class CaseResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What a program claims of itself: the lines that ran, from 1, e.g. Coverage(lines=(1, 2, 4), failed_line=4).
+
+    Noted inside its jail, after the verdict and apart from it, so a hostile program can lie here and nowhere else.
+    """
+
+    lines: tuple[int, ...]  # rising
+    failed_line: int | None = None  # of the exception that ended it, or that it does not compile for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The verdict on one program: an outcome, per-case results, what was enforced.
 
@@ -105,6 +116,7 @@ class Verdict:
     points: float | None = None  # where the request has groups, and the verdict is PASS or FAIL
     max_points: float | None = None
     time_factor: float = 1.0  # what the request's limits of time were multiplied by
+    coverage: Coverage | None = None  # where the request asked for it, and the program could be traced
     schema: int = field(default=SCHEMA)
 
     @property
@@ -135,9 +147,12 @@ class Verdict:
             for c in record["cases"]
         )
         isolation = Isolation(backend=record["isolation"]["backend"], layers=tuple(record["isolation"]["layers"]))
+        covered = record.get("coverage")
+        coverage = covered and Coverage(lines=tuple(covered["lines"]), failed_line=covered["failed_line"])
         return cls(
             **{
                 **record,
+                "coverage": coverage,
                 "outcome": Outcome(record["outcome"]),
                 "cases": cases,
                 "integrity": Integrity(record["integrity"]),

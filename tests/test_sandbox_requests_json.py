@@ -43,6 +43,7 @@ EVERYTHING = GradeRequest(
     checker=Comparison(checker=Checker.FLOATS, absolute=0.5),
     stop_early=True,
     groups=(Group(cases=(0, 1), points=2.5, award=Award.MIN, stop_early=False),),
+    coverage=True,
 )
 PLAIN = GradeRequest(program=Program(source="x"), cases=(StdioCase(stdin="", stdout=""),))
 
