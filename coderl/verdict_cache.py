@@ -222,7 +222,7 @@ class _Digests:
         """Raises CodecError."""
         # The tasks of a run hand out the same records every time. An entry keeps them, so no other can have their ids.
         parts = (*request.cases, request.checker, *request.groups)
-        name = (*map(id, parts), len(request.cases), request.limits, request.stop_early)
+        name = (*map(id, parts), len(request.cases), request.limits, request.stop_early, request.coverage)
         if name in self._known:
             self._known.move_to_end(name)
             return self._known[name][1]
