@@ -18,17 +18,17 @@ from torch.nn.utils.rnn import pad_sequence
 class Example:
     """One completion to learn from; every tensor has one value per completion token, (T,).
 
-    `valid` False leaves it out of the step altogether; an `idle` example counts in the step's totals, but its loss is known
-    to have no gradient, so no model looks at it. Tokens where `loss_mask` is 0 carry no loss and do not
-    count. Examples with the same `unit` go through the model together, as neighbours
-    in the order given: the sides of a pair. `target` and `margin` are what a preference says of the example. `place` is its
-    number in the step over all processes, which minibatches are drawn by; a negative one is in none.
+    `valid` False leaves it out of the step altogether; `weight` is how often it counts, 1 as usual; an `idle` example counts
+    in the step's totals, but its loss is known to have no gradient, so no model looks at it. Tokens where `loss_mask` is 0
+    carry no loss and do not count. Examples with the same `unit` go through the model together, as neighbours in the order
+    given: the sides of a pair. `target` and `margin` are what a preference says of the example.
     """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     valid: bool = True
     idle: bool = False
+    weight: float = 1.0
     unit: int | None = None
     place: int = 0
     target: float = 1.0

@@ -239,17 +239,17 @@ def token_weights(
 ) -> Tensor:
     """The weight (N,) of each token of each sequence, over one whole optimizer step.
 
-    lengths (N,) completion tokens that count, valid (N,) bool: sequences that count at all; the totals are those of the valid
-    sequences of the whole step, all ranks and micro-batches together. "token": 1 / total_tokens; "sequence":
-    1 / (total_sequences * length); "constant": 1 / (total_sequences * max_tokens) (Dr. GRPO, arXiv:2503.20783). The first
-    two make the weights of all tokens of the step sum to 1.
+    lengths (N,) completion tokens that count, valid (N,): how much a sequence counts, 0 or False not at all; the totals are
+    those of the whole step, each sequence as often as it counts, all ranks and micro-batches together.
+    "token": 1 / total_tokens; "sequence": 1 / (total_sequences * length); "constant": 1 / (total_sequences * max_tokens)
+    (Dr. GRPO, arXiv:2503.20783). The first two make the weights of all tokens of the step sum to 1.
     """
     if normalize == "token":
-        weight = torch.full(lengths.shape, 1.0 / max(total_tokens, 1))
+        weight = torch.full(lengths.shape, 1.0 / (total_tokens or 1))
     elif normalize == "sequence":
-        weight = 1.0 / (max(total_sequences, 1) * lengths.clamp(min=1))
+        weight = 1.0 / ((total_sequences or 1) * lengths.clamp(min=1))
     elif normalize == "constant":
-        weight = torch.full(lengths.shape, 1.0 / (max(total_sequences, 1) * max_tokens))
+        weight = torch.full(lengths.shape, 1.0 / ((total_sequences or 1) * max_tokens))
     else:
         raise ValueError(f"normalize {normalize!r}: use token, sequence or constant")
     return weight * valid

@@ -152,8 +152,8 @@ class Trainer:
 
     def _weights(self, examples: list[Example]) -> list[float]:
         lengths = torch.tensor([e.num_counted for e in examples])
-        valid = torch.tensor([e.valid for e in examples])
-        totals = torch.stack([(lengths * valid).sum(), valid.sum()]).double().to(self._accelerator.device)
+        valid = torch.tensor([e.valid * e.weight for e in examples])
+        totals = torch.stack([(lengths * valid.double()).sum(), valid.double().sum()]).to(self._accelerator.device)
         total_tokens, total_sequences = self._accelerator.reduce(totals, reduction="sum").tolist()
         weights = token_weights(
             lengths,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,6 +24,8 @@ SCHEMA = 1
 class Pair:
     """One preference. `margin` says how much better (a difference of scores, 0 where unknown), `tie` that neither is.
 
+    `weight` is how much the pair counts beside others, 1 as usual: less for an annotator who is often wrong.
+
     `tokenizer` is the fingerprint of the tokenizer that the ids belong to; ids are () where there are none.
     """
 
@@ -34,6 +37,7 @@ class Pair:
     annotator: str = ""  # who decided: the rule, a person's name, a model's name
     margin: float = 0.0
     tie: bool = False
+    weight: float = 1.0
     prompt_ids: tuple[int, ...] = ()
     chosen_ids: tuple[int, ...] = ()
     rejected_ids: tuple[int, ...] = ()
@@ -46,6 +50,8 @@ class Pair:
             raise ValueError("chosen and rejected are the same completion: mark it as a tie, or leave it out")
         if self.margin < 0:
             raise ValueError(f"margin {self.margin}: chosen is the better one, so a margin is 0 or more")
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"weight {self.weight}: a weight is more than 0; leave out a pair that shall not count")
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
@@ -71,7 +77,7 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {"margin": (int, float), "tie": bool}
+_KINDS: dict[str, type | tuple[type, ...]] = {"margin": (int, float), "weight": (int, float), "tie": bool}
 
 
 def _from_json(record: Any) -> Pair:
@@ -92,7 +98,7 @@ def _from_json(record: Any) -> Pair:
             if not isinstance(value, list) or any(type(i) is not int or i < 0 for i in value):
                 raise ValueError(f"{name}: expected a list of token ids")
             values[name] = tuple(value)
-        elif not isinstance(value, _KINDS.get(name, str)) or (name == "margin" and isinstance(value, bool)):
+        elif not isinstance(value, _KINDS.get(name, str)) or (name in ("margin", "weight") and isinstance(value, bool)):
             raise ValueError(f"{name}: {value!r} is of the wrong type")
     return Pair(**values)
 

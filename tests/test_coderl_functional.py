@@ -200,6 +200,21 @@ def test_weights_of_all_tokens_of_a_step_sum_to_one(normalize):
     assert weights[2].item() == 0
 
 
+@pytest.mark.parametrize("normalize", ["token", "sequence"])
+def test_a_sequence_that_counts_twice_counts_as_if_it_were_there_twice(normalize):
+    lengths = torch.tensor([3, 5])
+    totals = {
+        "token": {"total_tokens": 11, "total_sequences": 0},
+        "sequence": {"total_tokens": 0, "total_sequences": 3},
+    }
+    options = {"normalize": normalize, "max_tokens": 8, **totals[normalize]}
+    once = F.token_weights(torch.tensor([3, 3, 5]), torch.ones(3), **options)
+    twice = F.token_weights(lengths, torch.tensor([2.0, 1.0]), **options)
+    assert twice[0].item() == pytest.approx((once[0] + once[1]).item())
+    assert twice[1].item() == pytest.approx(once[2].item())
+    assert (twice * lengths).sum().item() == pytest.approx(1.0)
+
+
 def test_constant_normalisation_divides_by_the_token_limit():
     weights = F.token_weights(
         torch.tensor([3, 1]),

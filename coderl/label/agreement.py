@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Answer = TypeVar("Answer", bound=Hashable)
+Unit = TypeVar("Unit", bound=Hashable)
 Floats = NDArray[np.float64]
 Level = Literal["nominal", "ordinal", "interval"]
 
@@ -83,14 +84,14 @@ def krippendorff_alpha(units: Iterable[Iterable[Answer]], *, level: Level = "nom
     return _beyond_chance(float((cost * coincidences).sum()), float((cost * expected).sum()))
 
 
-def mean_cohen_kappa(answers: Mapping[str, Mapping[str, Hashable]]) -> float:
+def mean_cohen_kappa(answers: Mapping[str, Mapping[Unit, Answer]]) -> float:
     """The mean of Cohen's kappa over all two annotators, weighted by the units that they share; NaN where none share any.
 
     answers[annotator][unit] is an answer.
     """
     parts: list[tuple[float, int]] = []
     for a, b in combinations(sorted(answers), 2):
-        shared = sorted(answers[a].keys() & answers[b].keys())
+        shared = [unit for unit in answers[a] if unit in answers[b]]
         if shared:
             kappa = cohen_kappa([answers[a][unit] for unit in shared], [answers[b][unit] for unit in shared])
             if not math.isnan(kappa):

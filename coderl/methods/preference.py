@@ -37,6 +37,7 @@ def sides(pair: EncodedPair, unit: int, ref: tuple[Tensor, Tensor] | None = None
             unit=unit,
             target=0.5 if pair.pair.tie else 1.0,
             margin=pair.pair.margin,
+            weight=pair.pair.weight,
         )
         for ids in (pair.chosen_ids, pair.rejected_ids)
     ]
