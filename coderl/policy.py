@@ -20,6 +20,7 @@ from coderl.config import PolicyConfig
 from coderl.errors import ModelError
 from coderl.experience import MicroBatch
 from coderl.functional import selected_logprobs
+from coderl.linear import use_onednn
 from coderl.seeds import derive
 from coderl.trunk import causal_of
 
@@ -147,6 +148,7 @@ def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) 
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.lora is not None and not hasattr(model, "peft_config"):
         model = _with_lora(model, config, seed)
+    use_onednn(model)
     return Policy(model, tokenizer, eos_ids, tokenizer.pad_token_id, config)
 
 

@@ -1,0 +1,59 @@
+"""Which library multiplies a policy's float32 matrices on a CPU? oneDNN, also where PyTorch would take MKL.
+
+PyTorch gives float32 products on a CPU to MKL, which runs at half speed or less on processors that Intel did not make; oneDNN,
+which it takes for bfloat16, is as fast on all. `use_onednn` changes the class of a model's linear layers, and nothing else:
+names, weights and copies stay as they were. What is computed is the same product, rounded in another order.
+Layers on another device, in another type or under autocast go the usual way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def use_onednn(model: nn.Module) -> None:
+    """Let every plain linear layer of `model` multiply by oneDNN, if this build of PyTorch has it."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = OneDnnLinear
+
+
+class OneDnnLinear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        plain = input.device.type == "cpu" and input.dtype == self.weight.dtype == torch.float32
+        if not plain or torch.is_autocast_enabled("cpu") or not input.numel():
+            return super().forward(input)
+        result: Tensor = _Product.apply(input.contiguous(), self.weight, self.bias)
+        return result
+
+
+class _Product(torch.autograd.Function):
+    """input (..., I) contiguous, weight (O, I), bias (O) or None -> input @ weight^T + bias, (..., O)."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        return _product(input, weight, bias)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        input, weight = ctx.saved_tensors
+        rows, grad_rows = input.view(-1, input.shape[-1]), grad.contiguous().view(-1, grad.shape[-1])
+        needs_input, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            _product(grad_rows, weight.t()).view(input.shape) if needs_input else None,
+            _product(grad_rows.t(), rows.t()) if needs_weight else None,
+            grad_rows.sum(0) if needs_bias else None,
+        )
+
+
+def _product(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+    return result
