@@ -47,13 +47,16 @@ def _measure(name: str, options: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(name)
     texts = [f"# {task.prompt}\n{task.signature}" for task in load(f"easy?limit={options.prompts}")]
     prompts = [tuple(tokenizer(text)["input_ids"]) for text in texts]
-    half = torch.bfloat16
-    models = {dtype: AutoModelForCausalLM.from_pretrained(name, dtype=dtype).eval() for dtype in (torch.float32, half)}
+    theirs = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
+    models = {
+        dtype: load_policy(PolicyConfig(model=name, dtype=dtype), seed=0).model.eval()
+        for dtype in ("float32", "bfloat16")
+    }
     ways: dict[str, Callable[[], int]] = {
-        "generate": lambda: _theirs(models[torch.float32], tokenizer, prompts, options),
-        "ours": lambda: _ours(models[torch.float32], tokenizer, prompts, options),
-        "ours, bfloat16": lambda: _ours(models[half], tokenizer, prompts, options),
-        "bare decode": lambda: _bare(models[torch.float32], prompts, options),
+        "generate": lambda: _theirs(theirs, tokenizer, prompts, options),
+        "ours": lambda: _ours(models["float32"], tokenizer, prompts, options),
+        "ours, bfloat16": lambda: _ours(models["bfloat16"], tokenizer, prompts, options),
+        "bare decode": lambda: _bare(models["float32"], prompts, options),
     }
     for way in ways.values():  # once for the caches of the libraries
         way()
