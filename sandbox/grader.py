@@ -42,7 +42,8 @@ class Grader:
     """Grades requests on `workers` threads (default: one per core), each with warm slots of `backend`.
 
     With backend="remote" the servers at `endpoints` (`sandbox serve`) do, over as many connections, with the token in
-    `token_file` or SANDBOX_TOKEN; requests that nobody takes for `patience_seconds` are IE. Raises SandboxUnavailable at once
+    `token_file` or SANDBOX_TOKEN; requests that nobody takes for `patience_seconds` are IE. With backend="ray" the nodes of a
+    Ray cluster do, `workers` at once on each. Raises SandboxUnavailable at once
     if the backend cannot work here, or is weaker than `min_isolation`. Use it as a context manager, or call `close`. `times`
     says how limits of time are stretched: by default for slow languages, and not for a slow machine; servers have their own.
     """
@@ -77,6 +78,12 @@ class Grader:
             if times != BY_LANGUAGE:
                 raise ValueError("backend remote stretches no times: give --time-factor to `sandbox serve`")
             self._pool = RemotePool(endpoints, read_token(token_file), min_isolation, workers, patience_seconds)
+        elif backend == "ray":
+            from sandbox.raypool import RayPool
+
+            if preload or times != BY_LANGUAGE:
+                raise ValueError("backend ray preloads nothing and stretches no times: leave both out")
+            self._pool = RayPool(min_isolation, workers, patience_seconds)
         else:
             opened = open_backend(backend, min_isolation)
             if preload:

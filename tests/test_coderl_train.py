@@ -184,17 +184,33 @@ def test_metrics_hold_no_nan_after_training(tmp_path):
             assert value is not None and not math.isnan(value), (record["stage"], name)
 
 
-def test_a_run_on_a_served_grader_is_the_run_on_a_local_one(tmp_path, monkeypatch):
+def test_a_run_on_two_served_graders_one_of_which_is_killed_mid_batch_is_the_run_on_a_local_one(tmp_path, monkeypatch):
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    from sandbox import remote
+
     short = {"stages": ["grpo", "eval"], "grpo": {"steps": 2, "prompts_per_step": 3, "samples_per_prompt": 4}}
     here = finished(config(tmp_path, name="here", **short))
     monkeypatch.setenv("SANDBOX_TOKEN", "a token of some length")
-    with Served(token="a token of some length") as server:
-        remote = {"backend": "remote", "endpoints": [server.endpoint], "min_isolation": "landlock"}
-        there = finished(config(tmp_path, name="there", sandbox=remote, **short))
+    with Served(token="a token of some length") as server, Served(token="a token of some length") as victim:
+        grade, cut_off = remote.Endpoint.grade, []
+
+        def killing(endpoint, parcel, call):
+            """The server dies once it has sent the first verdict of a parcel that holds more."""
+            for number, answer in enumerate(grade(endpoint, parcel, call)):
+                yield answer
+                if number == 0 and len(parcel.items) > 1 and endpoint.url == victim.endpoint:
+                    victim.process.kill()
+                    victim.process.wait()
+                    cut_off.append(len(parcel.items))
+
+        monkeypatch.setattr(remote.Endpoint, "grade", killing)
+        endpoints = [server.endpoint, victim.endpoint]
+        served = {"backend": "remote", "endpoints": endpoints, "min_isolation": "landlock", "workers": 2}
+        there = finished(config(tmp_path, name="there", sandbox=served, **short))
         graded = sum(
             server.metric(f'sandbox_programs_total{{outcome="{outcome}"}}') for outcome in ("AC", "WA", "RE", "CE")
         )
+    assert cut_off
     assert lines(there) == lines(here)
     assert graded > 0
 

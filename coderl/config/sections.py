@@ -65,14 +65,14 @@ class TasksConfig(Section):
 class SandboxConfig(Section):
     """Where programs are graded."""
 
-    backend: Literal["auto", "jail", "docker", "landlock", "plain", "remote"] = (
+    backend: Literal["auto", "jail", "docker", "landlock", "plain", "remote", "ray"] = (
         "auto"  # plain isolates nothing: only for programs you trust
     )
     endpoints: list[str] = []  # of backend remote: `sandbox serve` at http://host:port; the token is in SANDBOX_TOKEN
     min_isolation: Literal["", "plain", "landlock", "docker", "jail"] = (
         ""  # refuse a backend, or a server's, that is weaker
     )
-    workers: int = Field(2, gt=0)  # programs at once; of backend remote: connections
+    workers: int = Field(2, gt=0)  # programs at once; of backend remote: connections; of backend ray: on each node
     preload: list[str] = []  # modules that programs find already imported, e.g. [numpy]
     time_factor: Annotated[float, Field(ge=0.05, le=100)] | Literal["machine"] = (
         1.0  # multiplies limits of time; machine: by what is measured at the start
@@ -84,8 +84,8 @@ class SandboxConfig(Section):
     def _endpoints_belong_to_remote(self) -> SandboxConfig:
         if (self.backend == "remote") != bool(self.endpoints):
             raise ValueError("backend remote and endpoints go together: give both, or neither")
-        if self.backend == "remote" and self.preload:
-            raise ValueError("backend remote preloads nothing: leave out preload")
+        if self.backend in ("remote", "ray") and self.preload:
+            raise ValueError(f"backend {self.backend} preloads nothing: leave out preload")
         if self.backend == "remote" and self.time_factor != 1.0:
             raise ValueError("backend remote stretches no times: give --time-factor to `sandbox serve`")
         return self

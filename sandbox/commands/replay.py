@@ -20,7 +20,7 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
     @app.command()
     def replay(
         file: Annotated[Path, typer.Argument(help="A record that `sandbox grade --record` wrote.")],
-        backend: Annotated[str, typer.Option(help="auto, jail, docker, landlock, plain, or remote.")] = "auto",
+        backend: Annotated[str, typer.Option(help="auto, jail, docker, landlock, plain, remote, or ray.")] = "auto",
         endpoint: Annotated[
             list[str] | None, typer.Option(help="With --backend remote: a server (again for more).")
         ] = None,
