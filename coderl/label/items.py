@@ -69,6 +69,8 @@ class Item:
     def __post_init__(self) -> None:
         if not 2 <= len(self.choices) <= MAX_WAYS:
             raise ValueError(f"{len(self.choices)} completions: give 2 to {MAX_WAYS}")
+        if len({(choice.completion, choice.completion_ids) for choice in self.choices}) < len(self.choices):
+            raise ValueError("two completions are the same: there is nothing to compare")
         if self.gold and (len(self.gold) != len(self.choices) or min(self.gold) != 1):
             raise ValueError("gold: give the rank of every completion, the best has rank 1")
 
@@ -150,7 +152,8 @@ def read_items(path: Path) -> list[Item]:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     first = next((line for line in lines if line.strip()), "")
     if '"completions"' not in first:
-        found = [_of_pair(pair) for pair in read_pairs(path)]
+        pairs = read_pairs(path)
+        found = [_of_pair(p) for p in pairs if (p.chosen, p.chosen_ids) != (p.rejected, p.rejected_ids)]
     else:
         found = []
         for number, line in enumerate(lines, 1):

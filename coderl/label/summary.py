@@ -77,12 +77,13 @@ def pairs(answers: Sequence[Answer], items: Mapping[str, Item]) -> list[Pair]:
     weights = {annotator.name: annotator.weight for annotator in annotators(answers, items)}
     made = []
     for answer in answers:
-        item, size = items[answer.item], len(answer.ranks)
-        for i, j in combinations(range(size), 2):
-            if not answer.gold:
-                weight = weights[answer.annotator] / math.comb(size, 2)
-                made.append(_pair(item, answer, *((i, j) if answer.ranks[i] <= answer.ranks[j] else (j, i)), weight))
-    made = [pair for pair in made if pair.weight > 0]
+        item, ranks = items[answer.item], answer.ranks
+        weight = weights[answer.annotator] / math.comb(len(ranks), 2)
+        if answer.gold or weight == 0:
+            continue
+        for i, j in combinations(range(len(ranks)), 2):
+            better, worse = (i, j) if ranks[i] <= ranks[j] else (j, i)
+            made.append(_pair(item, answer, better, worse, weight))
     mean = sum(pair.weight for pair in made) / len(made) if made else 1.0
     return [replace(pair, weight=pair.weight / mean) for pair in made]
 
