@@ -44,13 +44,14 @@ def collect(
     max_new_tokens: int,
     stop_early: bool,
     repeats: Sequence[int] | None = None,
+    coverage: bool = False,
 ) -> Collected:
     """Sample each task `samples_per_task` times, grade the programs, compute rewards (NaN where UNSCORABLE).
 
     The same task may stand in `tasks` more than once; the seeds then differ. `repeats` says for each how often the step has
     had it before (in other calls, or processes); None: count within `tasks`. With `stop_early` the cases after a failed one are
-    not run, which is enough to tell a pass from a failure. Raises TrainingStopped when more than
-    `sandbox.max_unscorable` of the verdicts are UNSCORABLE.
+    not run, which is enough to tell a pass from a failure. With `coverage` the verdicts say which lines ran.
+    Raises TrainingStopped when more than `sandbox.max_unscorable` of the verdicts are UNSCORABLE.
     """
     config, policy = bench.config, bench.policy
     started = time.perf_counter()
@@ -108,7 +109,7 @@ def collect(
             )
         )
     owners = [tasks[request.key[0]] for request in requests]
-    rollouts = _grade(bench, owners, drafts, stop_early=stop_early, max_new_tokens=max_new_tokens)
+    rollouts = _grade(bench, owners, drafts, stop_early=stop_early, coverage=coverage, max_new_tokens=max_new_tokens)
     return Collected(
         rollouts=rollouts,
         generate_seconds=generated - started,
@@ -117,14 +118,20 @@ def collect(
 
 
 def _grade(
-    bench: Workbench, owners: Sequence[Task], drafts: Sequence[Rollout], *, stop_early: bool, max_new_tokens: int
+    bench: Workbench,
+    owners: Sequence[Task],
+    drafts: Sequence[Rollout],
+    *,
+    stop_early: bool,
+    coverage: bool,
+    max_new_tokens: int,
 ) -> list[Rollout]:
     unique: dict[tuple[str, str], int] = {}
     requests: list[GradeRequest] = []
     for task, draft in zip(owners, drafts, strict=True):
         if (task.id, draft.program) not in unique:
             unique[task.id, draft.program] = len(requests)
-            requests.append(task.request(draft.program, stop_early=stop_early))
+            requests.append(task.request(draft.program, stop_early=stop_early, coverage=coverage))
     references: dict[str, int] = {}
     for task in owners if bench.config.reward.time_weight else ():
         if task.reference and task.id not in references:

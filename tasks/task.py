@@ -67,7 +67,9 @@ class Task:
     def cases(self) -> tuple[Case, ...]:
         return self.visible + self.hidden
 
-    def request(self, source: str, *, cases: tuple[Case, ...] | None = None, stop_early: bool = False) -> GradeRequest:
+    def request(
+        self, source: str, *, cases: tuple[Case, ...] | None = None, stop_early: bool = False, coverage: bool = False
+    ) -> GradeRequest:
         """What to send to a grader for the whole program `source`; all cases, with their points, unless `cases` says which."""
         return GradeRequest(
             program=Program(source=source, language=self.language),
@@ -76,4 +78,5 @@ class Task:
             checker=self.checker,
             stop_early=stop_early,
             groups=self.groups if cases is None else (),
+            coverage=coverage,
         )

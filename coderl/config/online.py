@@ -43,6 +43,8 @@ class RolloutStageConfig(StageConfig):
         0.0, ge=0, lt=1
     )  # last share of the token limit in which the reward falls (DAPO, eq. 13)
     overlong_penalty: float = Field(1.0, gt=0)  # what it has fallen by at the limit
+    coverage_mask: bool = False  # no credit for tokens of lines that no test ran (StepCoder); Python programs only
+    failing_line_penalty: float = Field(0.0, ge=0)  # taken off the tokens of the line that raised (RLTF)
     importance: Literal["none", "truncate", "mask"] = (
         "none"  # correct for a sampler whose probabilities are not the trainer's
     )

@@ -69,6 +69,7 @@ def gated(
             max_new_tokens=bench.config.generation.max_new_tokens,
             stop_early=bench.config.reward.scheme == "all_pass",
             repeats=[draw.repeat for _, draw in own],
+            coverage=config.coverage_mask or config.failing_line_penalty > 0,
         )
         if bench.learned is not None:
             part = replace(part, rollouts=bench.learned.mix(part.rollouts, size))

@@ -51,6 +51,10 @@ class Grpo(Online):
                 rewards, numbers, baseline=config.baseline, scale=config.scale, greedy=greedy
             )
         per_token = self._per_token_advantages(advantages, penalties, examples, rollouts)
+        if credits := self.credits(rollouts, metrics):
+            per_token = [a - config.failing_line_penalty * c.failed for a, c in zip(per_token, credits, strict=True)]
+            if config.coverage_mask:
+                examples = [replace(e, loss_mask=c.ran) for e, c in zip(examples, credits, strict=True)]
         without_other_terms = (self._reference is None or config.kl_in != "loss") and not config.entropy_coef
         examples = [
             replace(e, advantages=a, idle=without_other_terms and not a.any())

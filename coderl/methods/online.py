@@ -11,6 +11,7 @@ from torch import Tensor
 
 from coderl.collect import Collected, collect, rollout_metrics
 from coderl.config import RolloutStageConfig
+from coderl.credit import Credit, credit
 from coderl.curriculum import Curriculum
 from coderl.errors import TrainingStopped
 from coderl.evaluate.passrate import gather
@@ -122,6 +123,21 @@ class Online(MethodBase):
             )
             for r in rollouts
         ]
+
+    def credits(self, rollouts: Sequence[Rollout], metrics: dict[str, float]) -> list[Credit] | None:
+        """Which tokens ran and which failed, where the config asks for it; adds how many that were to the metrics."""
+        config, bench = self._rollout_config, self._bench
+        if not config.coverage_mask and not config.failing_line_penalty:
+            return None
+        tasks = {task.id: task for task in bench.train_tasks}
+        found = []
+        for rollout in rollouts:
+            prompt = bench.renderer.render(task := tasks[rollout.task_id])
+            stop = (*bench.config.generation.stop, *prompt.stop)
+            found.append(credit(rollout, task, prompt, stop, bench.policy.tokenizer.decode))
+        metrics["credit/tokens_not_run"] = self.mean(1 - torch.cat([c.ran for c in found]))
+        metrics["credit/failing_line"] = self.mean(torch.stack([c.failed.max() for c in found]))
+        return found
 
     def experience(self, examples: list[Example], metrics: dict[str, float], rollouts: list[Rollout]) -> Experience:
         """With the rollouts that were dropped."""

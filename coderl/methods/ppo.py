@@ -76,6 +76,10 @@ class Ppo(Online):
             kl_coef=self._kl_coef,
             clip=config.reward_clip,
         )
+        credits = self.credits(rollouts, metrics)
+        if credits:
+            failed = pad_sequence([c.failed / c.failed.sum().clamp(min=1) for c in credits], batch_first=True)
+            rewards = rewards - config.failing_line_penalty * failed
         if config.whiten_rewards:
             rewards = whiten(rewards, mask * valid.unsqueeze(1), shift_mean=False, total=self.total)
         last_values = old_values[torch.arange(len(lengths)), lengths - 1]
@@ -91,6 +95,8 @@ class Ppo(Online):
             bootstrap=last_values * truncated if config.truncation == "bootstrap" else None,
             total=self.total,
         )
+        if credits and config.coverage_mask:  # the critic goes on learning what such a state is worth
+            advantages = advantages * pad_sequence([c.ran for c in credits], batch_first=True)
         sequence_kl = (kl_estimates(old_logprobs, ref_logprobs)[0] * mask).sum(1)
         metrics["policy/ref_kl_sequence"] = self.mean(sequence_kl)
         metrics["critic/explained_variance"] = explained_variance(
