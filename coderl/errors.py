@@ -25,3 +25,7 @@ class MissingExtra(CoderlError):
 
 class TrainingStopped(CoderlError):
     """Training stopped itself: NaN, too many unscorable verdicts, a failed self-check."""
+
+
+class FeedbackError(CoderlError):
+    """A model that judges cannot be reached, or refuses to answer."""
