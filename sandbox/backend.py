@@ -34,10 +34,11 @@ class Job:
     'script'
     """
 
-    driver: str  # "script" | "tool" | "call" | "player" | "referee" | "exec"; "traced " before it: sandbox.tracing
+    driver: str  # one of `sandbox.drivers`; "traced " before it: sandbox.tracing
     source: bytes
     limits: Limits
     stdin: bytes | None = None  # a regular file, as programs expect that ask for its size; None: a pipe
+    binary: WorkFile | None = None  # of an "exec": started from memory, where the system lets it, else one of the files
     files: tuple[WorkFile, ...] = ()
     fetch: tuple[str, ...] = ()
     reserves_memory: bool = False  # its runtime maps far more than it uses: no bound on the address space

@@ -45,6 +45,7 @@ class Runnable:
     toolchain: Toolchain | None = None  # None: run by the zygote itself
     entry: str = ""
     traced: bool = False  # note which lines run (a Python program that is no tool)
+    repeats: bool = False  # a script that is run several times: its first run hands over what it compiled to
 
     @property
     def role(self) -> str:
@@ -72,11 +73,13 @@ class Runnable:
             memory_mb=(limits.memory_bytes // MEBIBYTE,),
             stack_mb=(limits.stack_bytes // MEBIBYTE,),
         )
+        binary = next((file for file in self.files if argv[0] == f"./{file.name}" and file.executable), None)
         return Job(
             driver="exec",
             source=order((*argv, *arguments), language),
             limits=replace(limits, processes=limits.processes + language.processes),
-            files=self.files,
+            binary=binary,
+            files=tuple(file for file in self.files if file is not binary),
             reserves_memory=language.reserves_memory,
         )
 

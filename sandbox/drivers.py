@@ -5,9 +5,12 @@ and may rewrite all of it, which makes it answer differently, and no more than t
 time, holds the expected values and decodes every answer strictly.
 
 - script: the program as `__main__`, with real stdin and stdout; the control socket is closed before it starts.
+- first, again: a script that is run several times; the first run tells the judge, before it starts, what it was compiled to,
+  and the others are given that.
 - tool: the same with command line arguments.
 - call: the program as a module; one frame in (function, args, kwargs), one frame out.
-- exec: the words of the source, as JSON, become the process; the control socket is closed by that.
+- exec: the words of the source, as JSON, become the process; the control socket is closed by that. "exec sealed": the first of
+  them is the file behind the descriptor after the control socket.
 - player, referee: the two ends of an assert case, see `sandbox.player` and `sandbox.referee`.
 """
 
@@ -17,6 +20,7 @@ import atexit
 import contextlib
 import gc
 import json
+import marshal
 import os
 import signal
 import sys
@@ -27,7 +31,7 @@ from typing import Any
 
 from sandbox import tracing
 from sandbox.codec import CodecError, decode, encode
-from sandbox.guest import FILE, MAX_TEXT, Channel, compiled, describe, leave, load, note, show
+from sandbox.guest import FILE, MAX_CODE, MAX_TEXT, Channel, compiled, describe, keep_text, leave, load, note, show
 from sandbox.player import play
 from sandbox.referee import referee
 
@@ -49,6 +53,29 @@ def run_script(source: bytes, control: int, arguments: Sequence[str] = ()) -> No
     channel = Channel(control)
     code = compiled(source, channel)
     channel.close()
+    run_main(code, arguments)
+
+
+def run_first(source: bytes, control: int) -> None:
+    channel = Channel(control)
+    code = compiled(source, channel)
+    data = marshal.dumps(code)
+    if len(data) <= MAX_CODE:
+        channel.send({"code": data.hex()})
+    channel.close()
+    run_main(code)
+
+
+def run_again(source: bytes, control: int) -> None:
+    """The source is 4 bytes of length, the code, and the text, which tracebacks show."""
+    os.close(control)
+    start = 4 + int.from_bytes(source[:4], "little")
+    code = marshal.loads(memoryview(source)[4:start])
+    keep_text(source[start:])
+    run_main(code)
+
+
+def run_main(code: types.CodeType, arguments: Sequence[str] = ()) -> None:
     module = types.ModuleType("__main__")
     module.__file__ = FILE
     sys.modules["__main__"] = module
@@ -74,7 +101,7 @@ def _end() -> None:
     gc.collect()  # what is in cycles, too, and before the names that finalizers use are gone
 
 
-def run_exec(source: bytes, control: int) -> None:
+def run_exec(source: bytes, control: int, binary: int | None = None) -> None:
     """Become another program, with signals as a program expects them; what cannot start is not the program's fault."""
     channel = Channel(control)
     order = json.loads(source)
@@ -82,10 +109,14 @@ def run_exec(source: bytes, control: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     try:
         own = {name: os.path.expandvars(value) for name, value in order["env"].items()}
-        os.execve(order["argv"][0], order["argv"], {**os.environ, **own})
+        os.execve(order["argv"][0] if binary is None else binary, order["argv"], {**os.environ, **own})
     except OSError as error:
         channel.send({"exec": f"{order['argv'][0]}: {error.strerror}"})
         raise SystemExit(127) from None
+
+
+def run_sealed(source: bytes, control: int) -> None:
+    run_exec(source, control, control + 1)
 
 
 def serve_calls(source: bytes, control: int) -> None:
@@ -136,5 +167,6 @@ def typing_names() -> dict[str, Any]:
 
 
 _DRIVERS: dict[str, Callable[[bytes, int], None]] = {
-    "script": run_script, "tool": run_tool, "exec": run_exec, "call": serve_calls, "player": play, "referee": referee,
+    "script": run_script, "first": run_first, "again": run_again, "tool": run_tool, "exec": run_exec,
+    "exec sealed": run_sealed, "call": serve_calls, "player": play, "referee": referee,
 }  # fmt: skip

@@ -14,27 +14,25 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sandbox import direct
 from sandbox.backend import Backend, Job, Run, RunExit, Slot
+from sandbox.batch import Batch, Trial, call_ending, script_result, script_trial, widened
 from sandbox.build import Builds, CompileFailed, Runnable
 from sandbox.checkers import text_matches, values_match
-from sandbox.codec import CodecError, decode, encode, frame, loads
+from sandbox.codec import CodecError, encode, frame, loads
 from sandbox.dialogue import converse
 from sandbox.duel import UNASKED, Duel
+from sandbox.guest import MAX_CODE
 from sandbox.judge import (
-    HARD,
-    NEAR,
     Dropped,
     Ending,
     Lost,
     Seen,
     crash_detail,
     explain,
-    is_near,
-    limit_flags,
     result,
     script_flags,
 )
@@ -62,18 +60,8 @@ from sandbox.wire import Wire, pump
 from sandbox.workfiles import Fetched, WorkFile
 
 GOODBYE_SECONDS = 1.0  # how long a driver may take to leave when it is told to
-FRESH = (Outcome.MLE, Outcome.OLE, Outcome.FLE, Outcome.PLE, Outcome.TLE, Outcome.WTLE)  # worth a process of its own
 NOTHING = RunExit(cpu_ms=0.0, wall_ms=0.0, memory_bytes=0)
 _ASSERTION = re.compile(rb"[Aa]ssert(ion|_eq|_ne|!)?|panicked at")  # what the runtimes of several languages print
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """A case result, whether a busy machine may have decided it, and who did."""
-
-    result: CaseResult
-    near: bool = False
-    proxied: bool = False  # decided by a test in the referee's jail
 
 
 class Executor:
@@ -82,6 +70,7 @@ class Executor:
     def __init__(self, backend: Backend, builds: Builds | None = None, preload: tuple[str, ...] = ()):
         self._backend, self._builds, self._preload = backend, builds or Builds(), preload
         self._slots: dict[str, Slot] = {}
+        self._code = b"", b""  # the last script that was run several times, and what it was compiled to
         self._validation = Validation(lambda: self._slot("referee"))
         self._lock = threading.Lock()  # of `_wanted`, so that no kill meets the run of another request
         self._wanted: threading.Event | None = None
@@ -116,7 +105,7 @@ class Executor:
         ended, seen, outcome = self._script(program, case.stdin.encode(), limits, slack)
         if not outcome.flags:
             outcome = self._compare(checker, case.stdin, seen.stdout, (case.stdout, *case.alternatives))
-        return _script_trial(ended, seen, outcome, limits)
+        return script_trial(ended, seen, outcome, limits)
 
     def files(self, program: Runnable, case: FileCase, limits: Limits, checker: Rule, slack: float = 1.0) -> Trial:
         given = tuple(WorkFile(name=name, data=text.encode()) for name, text in case.inputs.items())
@@ -135,13 +124,13 @@ class Executor:
                 outcome = self._compare(checker, text, data, (right,))
         first = left.get(next(iter(case.outputs)))
         shown = replace(seen, stdout=(first.data if first else None) or b"")
-        return _script_trial(ended, shown, outcome, limits)
+        return script_trial(ended, shown, outcome, limits)
 
     def interactive(self, program: Runnable, case: InteractiveCase, limits: Limits, slack: float = 1.0) -> Trial:
         made = self._umpire(case.interactor)
         if isinstance(made, Ending):
             return Trial(result=result(set(made.flags), NOTHING, detail=made.detail))
-        wider = _widen(limits, slack)
+        wider = widened(limits, slack)
         job = umpire_job(made, case.interactor, case.input, case.answer, None, wider.wall_seconds)
         interactor = Wire(self._start(f"umpire {made.role}", made.binds, job), job.limits, None)
         try:
@@ -161,7 +150,7 @@ class Executor:
         _told(interactor)
         if "ce" in message:
             outcome = Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
-        return _script_trial(ended, seen, outcome, limits)
+        return script_trial(ended, seen, outcome, limits)
 
     def harness(self, program: Runnable, limits: Limits, slack: float = 1.0) -> Trial:
         """Run a program with its tests in it: accepted if it ends well, and hands back a line that only its end reads."""
@@ -171,14 +160,14 @@ class Executor:
             outcome = Ending(flags=(Outcome.RE,), detail="the program ended before its tests did")
         elif set(outcome.flags) == {Outcome.RE} and _ASSERTION.search(seen.stderr_tail):
             outcome = Ending(flags=(Outcome.WA,), detail="an assertion failed")
-        return _script_trial(ended, replace(seen, stdout=b""), outcome, limits)
+        return script_trial(ended, replace(seen, stdout=b""), outcome, limits)
 
     def script(
         self, program: Runnable, stdin: bytes, limits: Limits, fetch: tuple[str, ...] = ()
     ) -> tuple[CaseResult, Seen, tuple[Fetched, ...]]:
         """Run a program and compare nothing: AC if it ended well; and the files of these names that it left."""
         ended, seen, outcome = self._script(program, stdin, limits, 1.0, fetch)
-        return _script_result(ended, seen, outcome), seen, ended.fetched
+        return script_result(ended, seen, outcome), seen, ended.fetched
 
     def calls(
         self,
@@ -191,8 +180,8 @@ class Executor:
         stop_early: bool = False,
     ) -> list[Trial]:
         """The results of the first few cases, at least one."""
-        wire = self._open(program, program.job(_widen(limits, slack), "call"))
-        batch = _Batch(limits, slack)
+        wire = self._open(program, program.job(widened(limits, slack), "call"))
+        batch = Batch(limits, slack)
         for case in cases:
             began = time.monotonic()
             if wire.unasked():
@@ -205,7 +194,7 @@ class Executor:
                 [wire], lambda: bool(wire.frames or wire.ended or wire.overflow or wire.broken), wire.run.deadline
             )
             wire.late = not in_time
-            ending, output = _call_ending(wire)
+            ending, output = call_ending(wire)
             if ending.alive and not ending.flags:
                 ending = self._compare_values(checker, output, case)
             batch.add(ending, output, time.monotonic() - began)
@@ -227,7 +216,7 @@ class Executor:
     ) -> list[Trial]:
         """The results of the first few cases, at least one. They are of one kind. With `proxied` all go to the referee."""
         pytest = any(isinstance(case, SuiteCase) and case.framework is Framework.PYTEST for case in cases)
-        longer = replace(_widen(limits, slack), wall_seconds=limits.wall_seconds + VALIDATION.wall_seconds)
+        longer = replace(widened(limits, slack), wall_seconds=limits.wall_seconds + VALIDATION.wall_seconds)
         patient = replace(VALIDATION, wall_seconds=longer.wall_seconds)
 
         def start_referee() -> Wire:
@@ -236,7 +225,7 @@ class Executor:
 
         player = self._open(program, program.job(longer, "player"))
         duel = Duel(player, start_referee, limits)
-        batch = _Batch(limits, slack)
+        batch = Batch(limits, slack)
         try:
             for case in cases:
                 began = duel.player_seconds
@@ -309,14 +298,25 @@ class Executor:
         fetch: tuple[str, ...] = (),
         files: tuple[WorkFile, ...] = (),
     ) -> tuple[RunExit, Seen, Ending]:
-        job = program.job(_widen(limits, slack))
+        job = self._without_compiling(program, program.job(widened(limits, slack)))
         job = replace(job, stdin=stdin, fetch=(*job.fetch, *fetch), files=(*job.files, *files))
         ended, seen, message = self._wait(self._open(program, job))
+        if job.driver == "first" and "code" in message:  # sent before the first line of the program ran
+            self._code = program.source, bytes.fromhex(message["code"])
         if "ce" in message:
             return ended, seen, Ending(flags=(Outcome.CE,), detail=str(message["ce"]))
         flags = script_flags(ended, seen, limits)
         detail = explain(flags, limits) or (crash_detail(ended, seen) if flags else "")
         return ended, seen, Ending(flags=tuple(flags), detail=detail)
+
+    def _without_compiling(self, program: Runnable, job: Job) -> Job:
+        """The same job, with what an earlier run of the same script was compiled to; or one that will hand that over."""
+        if not program.repeats or job.driver != "script" or job.limits.output_bytes < 2 * MAX_CODE:
+            return job
+        source, code = self._code
+        if source != program.source:
+            return replace(job, driver="first")
+        return replace(job, driver="again", source=len(code).to_bytes(4, "little") + code + source)
 
     def _compile(self, role: str, binds: tuple[str, ...], job: Job) -> tuple[RunExit, Seen]:
         ended, seen, _ = self._wait(Wire(self._start(role, binds, job), job.limits))
@@ -353,7 +353,7 @@ class Executor:
         self.claims += [file.data for file in ended.fetched if file.name == CLAIM and file.data]
         return ended, seen
 
-    def _goodbye(self, wires: list[Wire], batch: _Batch) -> None:
+    def _goodbye(self, wires: list[Wire], batch: Batch) -> None:
         """Tell drivers that there is no more to do, so that what they still send, unasked, is seen."""
         if not batch.alive:
             return
@@ -361,109 +361,6 @@ class Executor:
             with suppress(OSError):
                 wire.run.control.shutdown(socket.SHUT_WR)
         pump(wires, lambda: all(wire.ended for wire in wires), time.monotonic() + GOODBYE_SECONDS)
-
-
-class _Batch:
-    """Cases that shared a process: what each came to, and how its usage is split."""
-
-    def __init__(self, limits: Limits, slack: float):
-        self._limits, self._slack = limits, slack
-        self._cases: list[tuple[Ending, Any, float, bool]] = []
-        self.alive = True
-
-    @property
-    def size(self) -> int:
-        return len(self._cases)
-
-    def add(self, ending: Ending, output: Any, seconds: float, *, proxied: bool = False) -> None:
-        self._cases.append((ending, output, seconds, proxied))
-        self.alive = ending.alive
-
-    def trials(self, ended: RunExit, seen: Seen, *, unsolicited: bool) -> list[Trial]:
-        alone = len(self._cases) == 1
-        limits = self._limits if alone else _widen(self._limits, self._slack)
-        flags = limit_flags(ended, seen, limits)
-        if self.alive or not self._cases[-1][0].gone:
-            flags &= HARD  # it answered: a fork or a file that was refused is its own affair
-            ended = replace(ended, exit_code=None, signal=None)  # the judge ended it: how is a matter of timing
-        if not alone and not flags.isdisjoint(FRESH):
-            self._cases.pop()
-            flags = set()
-            unsolicited = False
-        total = sum(seconds for _, _, seconds, _ in self._cases) or 1.0
-        trials: list[Trial] = []
-        for ending, output, seconds, proxied in self._cases:
-            last = len(trials) == len(self._cases) - 1
-            own = set(ending.flags) | (flags if last else set())
-            detail = (explain(flags, limits) if last else "") or ending.detail
-            if last and ending.gone and not own & HARD:
-                own.add(Outcome.RE)
-                detail = detail or f"no result: {crash_detail(ended, seen)}"
-            if last and unsolicited:
-                own.add(Outcome.RE)
-                detail = UNASKED
-            near = is_near(ended, self._limits) and not ended.cpu_exceeded
-            if not alone:
-                near = near and seconds >= NEAR * min(self._limits.cpu_seconds, self._limits.wall_seconds)
-            share = seconds / total
-            trials.append(
-                Trial(
-                    result=result(
-                        own,
-                        ended,
-                        detail=detail,
-                        output=_shown(output),
-                        truncated=last and seen.overflow,
-                        cpu_ms=ended.cpu_ms * share,
-                        wall_ms=1000 * seconds,
-                        share=ending.share if own <= {Outcome.PA} else None,
-                    ),
-                    near=near,
-                    proxied=proxied,
-                )
-            )
-        return trials
-
-
-def _call_ending(wire: Wire) -> tuple[Ending, Any]:
-    """What one answer, or none, means; and the value that was returned, as the program may see it."""
-    if wire.overflow or wire.late or not wire.frames:
-        return Ending(gone=True), None
-    if wire.broken:
-        return Ending(gone=True, flags=(Outcome.RE,), detail="protocol: several answers at once"), None
-    try:
-        message = loads(wire.frames.popleft())
-        if type(message) is not dict or len(message) - ("load" in message) != 1:
-            raise CodecError("an answer must have one key")
-        if "ok" in message:
-            return Ending(), decode(message["ok"])
-        ((kind, text),) = ((key, value) for key, value in message.items() if key != "load")
-        if kind not in ("ce", "bad", "raised") or type(text) is not str:
-            raise CodecError("an answer of no known kind")
-    except CodecError as error:
-        return Ending(alive=False, flags=(Outcome.RE,), detail=f"bad result: {error}"), None
-    if kind == "ce":
-        return Ending(alive=False, flags=(Outcome.CE,), detail=text), None
-    if kind == "bad":
-        return Ending(flags=(Outcome.RE,), detail=f"bad result: {text}"), None
-    flags = (Outcome.MLE, Outcome.RE) if text.startswith("MemoryError") else (Outcome.RE,)
-    return Ending(alive="load" not in message, flags=flags, detail=text), None
-
-
-def _script_result(ended: RunExit, seen: Seen, outcome: Ending) -> CaseResult:
-    return result(
-        set(outcome.flags),
-        ended,
-        detail=outcome.detail,
-        output=seen.stdout,
-        truncated=seen.overflow,
-        share=outcome.share,
-    )
-
-
-def _script_trial(ended: RunExit, seen: Seen, outcome: Ending, limits: Limits) -> Trial:
-    near = is_near(ended, limits) and not ended.cpu_exceeded
-    return Trial(result=_script_result(ended, seen, outcome), near=near)
 
 
 def _told(wire: Wire) -> dict[str, Any]:
@@ -480,17 +377,3 @@ def _message(wire: Wire) -> dict[str, Any]:
     except CodecError:
         message = None
     return message if type(message) is dict else {}
-
-
-def _shown(value: Any) -> str:
-    """A returned value for a person; bounded, and safe for numbers of any length."""
-    if value is None or type(value) is str:
-        return "" if value is None else repr(value)
-    try:
-        return repr(value)
-    except ValueError:  # an int of more digits than Python prints
-        return "(a very large number)"
-
-
-def _widen(limits: Limits, slack: float) -> Limits:
-    return replace(limits, cpu_seconds=limits.cpu_seconds * slack) if slack != 1.0 else limits

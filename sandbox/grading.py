@@ -14,9 +14,10 @@ from dataclasses import replace
 from math import fsum
 
 from sandbox.backend import SandboxUnavailable
+from sandbox.batch import Trial
 from sandbox.build import CompileFailed, Runnable
 from sandbox.coverage import claimed
-from sandbox.execute import Executor, Trial
+from sandbox.execute import Executor
 from sandbox.harness import joined, lines_before
 from sandbox.intake import request_fault, source_fault
 from sandbox.judge import Dropped, Lost, bare
@@ -133,7 +134,8 @@ class _Grading:
     def results(self) -> list[CaseResult]:
         cases = self._request.cases
         if any(not isinstance(case, ProgramCase) for case in cases):
-            self._program = self._executor.prepare(self._request.program, self._source)
+            program = self._executor.prepare(self._request.program, self._source)
+            self._program = replace(program, repeats=len(cases) > 2)
         found: list[CaseResult] = []
         while len(found) < len(cases):
             start = len(found)

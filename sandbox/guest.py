@@ -19,6 +19,7 @@ from sandbox.codec import HEADER, frame, loads
 FILE = "main.py"  # what tracebacks call the program
 MODULE = "program"  # its name as a module
 MAX_TEXT = 300  # characters of an error that are passed on
+MAX_CODE = 1 << 18  # bytes of a compiled script that are passed on
 
 
 _watchers: list[Callable[[int], None]] = []  # told the line of an exception that nobody caught
@@ -66,8 +67,13 @@ def compiled(source: bytes, channel: Channel) -> types.CodeType:
         channel.send({"ce": describe(error)})
         show(error)
         raise SystemExit(1) from None
-    linecache.cache[FILE] = (functools.partial(source.decode, "utf-8", "replace"),)  # cut into lines if ever asked for
+    keep_text(source)
     return code
+
+
+def keep_text(source: bytes) -> None:
+    """For tracebacks: cut into lines if ever asked for."""
+    linecache.cache[FILE] = (functools.partial(source.decode, "utf-8", "replace"),)
 
 
 def load(code: types.CodeType, channel: Channel, names: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from sandbox.cell import Cell, Work
 from sandbox.workfiles import unpack
 
 Driver = Callable[[str, bytes, int], None]
-CONTROL = 3  # the only descriptor besides stdin, stdout and stderr
+CONTROL = 3  # the only descriptor besides stdin, stdout and stderr, and BINARY if it is to be executed
+BINARY = 4
 
 
 def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int) -> NoReturn:
@@ -29,10 +30,10 @@ def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int
         cell.enter(job)
         for target, fd in enumerate(fds):
             os.dup2(
-                fd, target, target != CONTROL
+                fd, target, target < CONTROL
             )  # never onto one still to come: the kernel gave them out in rising order
         os.write(armed, b"1")
-        os.closerange(CONTROL + 1, 1 << 20)
+        os.closerange(len(fds), 1 << 20)
         size = int.from_bytes(read_exactly(8), "little")
         source, placed = unpack(read_exactly(size))
         if placed:

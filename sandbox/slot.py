@@ -19,13 +19,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from sandbox.backend import Job, RunExit, SandboxUnavailable
 from sandbox.limits import Limits
 from sandbox.verdict import Isolation
-from sandbox.wire import sealed
-from sandbox.workfiles import MAX_FILES, Fetched, pack, read_result
+from sandbox.wire import sealed, sealed_binary
+from sandbox.workfiles import MAX_FILES, Fetched, WorkFile, pack, read_result
 
 # kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
 JOB = struct.Struct("<cIdd6q?")
@@ -103,6 +104,7 @@ class ZygoteSlot:
         self._socket: socket.socket | None = None
         self._number = 0
         self._live: ZygoteRun | None = None
+        self._binary: tuple[WorkFile, int] | None = None  # the last one that was started from memory
         self._lock = threading.Lock()
         self.isolation = Isolation(backend=backend)
         self._spawn()
@@ -129,6 +131,9 @@ class ZygoteSlot:
         assert self._socket is not None
         self._number += 1
         limits = job.limits
+        binary = self._in_memory(job.binary)
+        if job.binary and binary < 0:
+            job = replace(job, files=(job.binary, *job.files))
         near, far = socket.socketpair()
         pipes: list[int] = []
         try:
@@ -149,9 +154,10 @@ class ZygoteSlot:
             b"J", self._number, limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes, limits.output_bytes,
             limits.file_bytes, limits.files, limits.processes, limits.stack_bytes, job.reserves_memory,
         )  # fmt: skip
-        message = head + "\0".join((job.driver, *job.fetch)).encode()
+        driver = "exec sealed" if binary >= 0 else job.driver
+        message = head + "\0".join((driver, *job.fetch)).encode()
         payload = pack(job.source, job.files)
-        rights = array.array("i", (stdin, stdout, stderr, far.fileno()))
+        rights = array.array("i", (stdin, stdout, stderr, far.fileno(), *([binary] if binary >= 0 else [])))
         run = ZygoteRun(self, self._number, limits, near, (in_write[0] if in_write else -1, out_read, err_read))
         try:
             self._socket.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
@@ -172,6 +178,23 @@ class ZygoteSlot:
             near.sendall(struct.pack("<Q", len(payload)) + payload)
         near.settimeout(None)
         return run
+
+    def _in_memory(self, binary: WorkFile | None) -> int:
+        """A descriptor that executes `binary`, which the slot keeps for the next run; -1 where that cannot be."""
+        if binary is None:
+            return -1
+        if self._binary is None or self._binary[0] is not binary:
+            self._drop_binary()
+            try:
+                self._binary = binary, sealed_binary(binary.data)
+            except OSError:
+                return -1
+        return self._binary[1]
+
+    def _drop_binary(self) -> None:
+        if self._binary is not None:
+            os.close(self._binary[1])
+            self._binary = None
 
     def send_kill(self, number: int) -> None:
         channel = self._socket
@@ -288,6 +311,7 @@ class ZygoteSlot:
     def _reap(self) -> None:
         """Kill the zygote and with it everything it started; wait until that is true."""
         self._live = None
+        self._drop_binary()
         if self._socket is not None:
             self._socket.close()
             self._socket = None

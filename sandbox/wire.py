@@ -7,6 +7,7 @@ that does not read, does not write, floods, or dies in the middle of anything ne
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -29,14 +30,32 @@ FRAME_SLACK = 1 << 12  # a frame is allowed this many bytes more than output: ta
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+MFD_EXEC = 0x10  # since Linux 6.3
+
+
 def sealed(data: bytes) -> int:
     """A file with this in it that nobody can change, open to be read."""
-    whole = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    return _sealed(os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), data, 0o444)
+
+
+def sealed_binary(data: bytes) -> int:
+    """The same, open to be executed. Raises OSError where the system forbids to execute what is in memory."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        whole = os.memfd_create("program", flags | MFD_EXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        whole = os.memfd_create("program", flags)
+    return _sealed(whole, data, 0o555)
+
+
+def _sealed(whole: int, data: bytes, mode: int) -> int:
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(whole, rest) :]
-        os.fchmod(whole, 0o444)
+        os.fchmod(whole, mode)
         fcntl.fcntl(whole, fcntl.F_ADD_SEALS, SEALS)
         return os.open(f"/proc/self/fd/{whole}", os.O_RDONLY | os.O_CLOEXEC)
     finally:

@@ -39,6 +39,7 @@ PRELOAD = (  # what most programs import; every further module makes every fork 
     "random", "re", "string", "textwrap", "threading", "time", "traceback", "types", "typing",
 )  # fmt: skip
 MAX_DESCRIPTORS = 32
+HIGH = 16  # well above the descriptors of a run
 TICK_FLOOR_SECONDS = 0.005  # shortest pause between two looks at the tree's usage
 
 
@@ -63,10 +64,21 @@ def main(descriptor: int) -> NoReturn:
         os._exit(1)
     sys.modules["sandbox"].__path__ = []  # programs find nothing more of it
     channel.send(json.dumps({"layers": cell.layers}).encode())
-    armed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    armed = high_pipe()
     gc.collect()
     gc.freeze()
     serve(channel, judge, cell, run_driver, armed)
+
+
+def high_pipe() -> tuple[int, int]:
+    """Above all descriptors that a run gets a place for."""
+    descriptors = list(os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+    while descriptors[-2] < HIGH:
+        descriptors += map(os.dup, descriptors[-2:])
+    *lower, read, write = descriptors
+    for fd in lower:
+        os.close(fd)
+    return read, write
 
 
 # os.fork runs Python's hooks for processes with threads in every child (a new lock for everything in `threading`, a seed
