@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sandbox.backend import Job, RunExit
-from sandbox.headers import Headers, Run
 from sandbox.judge import Seen
 from sandbox.languages import Language, Toolchain, get
 from sandbox.limits import MEBIBYTE, Limits
+from sandbox.prebuilt import Prebuilds, Run
 from sandbox.spec import Program
 from sandbox.tracing import CLAIM, TRACED
 from sandbox.workfiles import WorkFile
@@ -95,7 +95,7 @@ class Builds:
         self._made: OrderedDict[str, tuple[tuple[WorkFile, ...], str]] = OrderedDict()
         self._busy: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
-        self._headers = Headers()
+        self._prebuilds = Prebuilds()
 
     def prepare(self, program: Program, source: bytes, run: Run, find: Find, options: tuple[str, ...] = ()) -> Runnable:
         """Make `program`, whose text is `source`, ready to start. Raises CompileFailed, LanguageUnavailable."""
@@ -122,8 +122,8 @@ class Builds:
                 if key in self._made:
                     self._made.move_to_end(key)
                     return self._made[key]
-            headers = self._headers.folder(tools, files[0].data, run)
-            made = compiled(tools, files, options, run, headers)
+            prebuilt = self._prebuilds.folder(tools, files[0].data, run)
+            made = compiled(tools, files, options, run, prebuilt)
             size = sum(len(file.data) for file in made[0]) + len(made[1])
             with self._lock:
                 self._made[key] = made
@@ -152,24 +152,24 @@ class Builds:
 
 
 def compiled(
-    tools: Toolchain, files: tuple[WorkFile, ...], options: tuple[str, ...], run: Run, headers: str = ""
+    tools: Toolchain, files: tuple[WorkFile, ...], options: tuple[str, ...], run: Run, prebuilt: str = ""
 ) -> tuple[tuple[WorkFile, ...], str]:
     """What compiling `files` (the program's own first) leaves, or one line that says why it failed.
 
-    `headers` is a folder of precompiled ones; "" for none.
+    `prebuilt` is the folder of what was made in advance; "" for none.
     """
     language = tools.language
     suffix = files[0].name[files[0].name.rfind(".") :]
     sources = tuple(file.name for file in files if file.name.endswith(suffix))
     argv = tools.command(language.compile, source=(files[0].name,), sources=sources)
-    if headers:
-        argv = (argv[0], f"-I{headers}", *argv[1:])
+    if prebuilt and language.prebuilt:
+        argv = (argv[0], language.prebuilt.option.format(folder=prebuilt), *argv[1:])
     job = Job(
         driver="exec", source=order((*argv, *options), language), limits=COMPILE, files=files, fetch=language.products,
         reserves_memory=language.reserves_memory,
     )  # fmt: skip
-    role = f"compile {language.name}{' with headers' if headers else ''}"
-    ended, seen = run(role, (*tools.binds, headers) if headers else tools.binds, job)
+    role = f"compile {language.name}{' with prebuilt' if prebuilt else ''}"
+    ended, seen = run(role, (*tools.binds, prebuilt) if prebuilt else tools.binds, job)
     if ended.exit_code == 0 and not seen.overflow:
         made = {file.name: file.data for file in ended.fetched if file.data is not None}
         if made:

@@ -130,7 +130,7 @@ class ContainerBackend(ZygotePool):
         found = self._found.get(record.name, "a language that was registered is not looked for in images")
         if isinstance(found, str):
             raise LanguageUnavailable(f"{found.replace('on this machine', 'in the image')}; then `sandbox image build`")
-        record = replace(record, header=None)  # made for this machine's compiler, and out of sight
+        record = replace(record, prebuilt=None)  # made for this machine's compiler, and out of sight
         return Toolchain(language=record, tools=found["tools"], binds=(), version=found["version"])
 
     def close(self) -> None:

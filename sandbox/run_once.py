@@ -74,6 +74,8 @@ def run_once(request: RunRequest, backend: str) -> RunResult:
             if fault and "surrogate" not in fault:
                 return RunResult(case=bare(Outcome.CE, fault))
             return _run(executor, request, encoded or request.program.source.encode("utf-8", "surrogateescape"))
+        except Lost as error:
+            return RunResult(case=bare(Outcome.IE, f"{type(error).__name__}: {error}"))
         finally:
             executor.close()
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,11 @@ from sandbox import languages
 from sandbox.backend import RunExit
 from sandbox.execute import Executor
 from sandbox.grader import Grader
-from sandbox.headers import Headers
 from sandbox.judge import Seen
 from sandbox.languages import Harness, Language, LanguageUnavailable, get, names, register, toolchain
 from sandbox.limits import MEBIBYTE, Limits
+from sandbox.prebuilt import Prebuilds
+from sandbox.run_once import RunRequest, run_once
 from sandbox.spec import CallCase, GradeRequest, Program, ProgramCase, StdioCase
 from sandbox.verdict import Integrity, Outcome, Status, Verdict
 from sandbox.workfiles import Fetched
@@ -215,15 +218,68 @@ def test_the_large_header_is_compiled_once_and_used_by_every_judge(monkeypatch, 
     with Grader(workers=1) as grader:  # in a process of its own it would be the same: the file is what counts
         assert judge(grader, "cpp", get("cpp").hello + "\n", "a\n", "A\n").outcome is Outcome.AC
     assert seen == [
-        ("header cpp", ""), ("compile cpp with headers", "!"), ("compile cpp", "."), ("compile cpp with headers", "!"),
+        ("prebuild cpp", ""), ("compile cpp with prebuilt", "!"), ("compile cpp", "."), ("compile cpp with prebuilt", "!"),
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(bool(fault("java")), reason=fault("java") or "-")
+def test_the_classes_of_the_java_compiler_are_shared_by_every_compile_step(cache, added):
+    """With -Xshare:on a virtual machine that cannot use the archive it is told to use does not start."""
+    command = get("java").compile
+    register(replace(get("java"), compile=(command[0], "-J-Xshare:on", *command[1:])))
+    for source in (get("java").hello, get("java").hello + "\n"):
+        with Grader(workers=1) as grader:
+            verdict = judge(grader, "java", source, "a\n", "A\n")
+            assert verdict.outcome is Outcome.AC, verdict
+    [archive] = cache.rglob("javac.jsa")
+    archive.write_bytes(b"junk")
+    with Grader(workers=1) as grader:
+        verdict = judge(grader, "java", get("java").hello + "\n\n", "a\n", "A\n")
+    assert verdict.outcome is Outcome.CE and "archive" in verdict.detail, verdict
+
+
+def test_a_tool_outside_the_folders_of_the_system_brings_its_installation_into_the_jail(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("jdk/bin/java", "jdk/lib/x", ".local/bin/node", "bin/go", "tools/node"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "bin/java").symlink_to(tmp_path / "jdk/bin/java")
+    jdk, node = str(tmp_path / "jdk"), str(tmp_path / ".local/bin/node")
+    assert languages.installed(str(tmp_path / "bin/java")) == (f"{jdk}/bin/java", jdk)
+    assert languages.installed(node) == (node, node)  # not the rest of ~/.local
+    assert languages.installed(str(tmp_path / "bin/go"))[1] == str(tmp_path / "bin/go")  # nor all of the home
+    assert languages.installed(str(tmp_path / "tools/node"))[1] == str(tmp_path / "tools/node")
+    assert languages.installed("/usr/bin/env") == ("/usr/bin/env", "")
+
+
+def test_a_runtime_that_cannot_be_started_is_an_internal_error_of_the_run(added):
+    gone = Language(name="gone", source="main.gone", run=("gone", "{source}"), hello="")
+    register(replace(gone, locate=lambda: {"gone": "/usr/bin/is-not-there"}, version=()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(languages.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, "1", ""))
+        toolchain("gone")
+    result = run_once(RunRequest(program=Program(source="x", language="gone")), "auto")
+    assert result.case.outcome is Outcome.IE and "is-not-there" in result.case.detail
+
+
+def test_a_runtime_in_a_folder_of_its_own_runs_in_the_jail(added):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        shell = Path(folder) / "own" / "bin" / "ownshell"
+        shell.parent.mkdir(parents=True)
+        shutil.copy("/bin/bash", shell)
+        own = Language(name="ownshell", source="main.own", run=("ownshell", "{source}"), hello="read x; echo ${x^^}\n")
+        register(replace(own, locate=lambda: {"ownshell": str(shell)}))
+        with Grader(workers=1) as grader:
+            verdict = judge(grader, "ownshell", own.hello, "a\n", "A\n")
+        assert verdict.outcome is Outcome.AC, verdict
 
 
 @cpp
 @pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o666), lambda path: path.write_bytes(b"junk")])
 def test_a_header_that_others_could_write_or_that_is_none_is_not_used(cache, spoil):
     tools = toolchain("cpp")
-    made = Headers()
+    made = Prebuilds()
     calls = []
 
     def run(role, binds, job):
@@ -235,8 +291,8 @@ def test_a_header_that_others_could_write_or_that_is_none_is_not_used(cache, spo
     place = next(cache.rglob("stdc++.h.gch"))
     assert folder and place.read_bytes() == b"compiled" and made.folder(tools, b"#include <map>", run) == ""
     spoil(place)
-    assert Headers().folder(tools, b"#include <bits/stdc++.h>", run) == folder
-    assert calls == ["header cpp"] * (2 if place.read_bytes() == b"compiled" else 1)
+    assert Prebuilds().folder(tools, b"#include <bits/stdc++.h>", run) == folder
+    assert calls == ["prebuild cpp"] * (2 if place.read_bytes() == b"compiled" else 1)
     with Grader(workers=1) as grader:  # junk is refused by the compiler, which then reads the header itself
         assert judge(grader, "cpp", get("cpp").hello, "a\n", "A\n").outcome is Outcome.AC
 
@@ -248,9 +304,9 @@ def test_a_header_that_the_user_of_the_programs_cannot_reach_is_not_used(cache):
     made = RunExit(cpu_ms=0, wall_ms=0, memory_bytes=0, exit_code=0, fetched=(Fetched(name="header.gch", data=b"x"),))
     source = b"#include <bits/stdc++.h>"
     cache.chmod(0o700)
-    assert Headers().folder(toolchain("cpp"), source, lambda *_: (made, Seen())) == ""
+    assert Prebuilds().folder(toolchain("cpp"), source, lambda *_: (made, Seen())) == ""
     cache.chmod(0o711)
-    assert Headers().folder(toolchain("cpp"), source, lambda *_: (made, Seen())) != ""
+    assert Prebuilds().folder(toolchain("cpp"), source, lambda *_: (made, Seen())) != ""
 
 
 PACKAGE = {

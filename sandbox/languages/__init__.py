@@ -41,11 +41,16 @@ class Harness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """A header that is compiled once, for programs that hold its name: `compile` makes header.gch of header.hpp."""
+class Prebuilt:
+    """What every compile step would work out anew, made once: `compile` leaves `product` of `text` in the file `source`."""
 
-    mark: str  # as programs include it
+    mark: str  # only programs that hold this need it; "": all
+    source: str
+    text: str
     compile: tuple[str, ...]
+    product: str
+    name: str  # of the product where it is kept; may hold /
+    option: str  # of the compiler that is to use it; {folder} is where it is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +72,7 @@ class Language:
     reserves_memory: bool = False  # maps far more than it uses: its address space says nothing
     processes: int = 0  # threads of its runtime, beyond those of the program
     harness: Harness | None = None
-    header: Header | None = None
+    prebuilt: Prebuilt | None = None
 
     @property
     def in_process(self) -> bool:
@@ -95,6 +100,8 @@ class Toolchain:
                 words.append(word.format(**{name: value[0] for name, value in values.items() if value}))
         return tuple(words)
 
+
+SYSTEM_FOLDERS = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/")  # in every jail
 
 _added: dict[str, Language] = {}
 
@@ -143,6 +150,9 @@ def toolchain(name: str) -> Toolchain:
         found[word] = path
     binds = [path for pattern in language.binds for path in glob.glob(pattern)]
     binds += [found.pop(key) for key in list(found) if key.startswith("bind:")]
+    for word, path in found.items():
+        found[word], home = installed(path)
+        binds += [home] if home and home not in binds else []
     version = ""
     if words:
         first = found[next(iter(words))]
@@ -151,6 +161,22 @@ def toolchain(name: str) -> Toolchain:
         )
         version = next(iter((answer.stdout + answer.stderr).splitlines()), "")
     return Toolchain(language=language, tools=found, binds=tuple(binds), version=version)
+
+
+def installed(tool: str) -> tuple[str, str]:
+    """Where a tool really lies, and the folder or file to bind for it; "" if it lies with the system's.
+
+    A folder that `bin` makes an installation (/opt/jdk-21, ~/.nvm/versions/node/v22) is bound whole; of a folder that holds
+    other things of a person as well, only the tool.
+    """
+    real = os.path.realpath(tool)
+    if real.startswith(SYSTEM_FOLDERS):
+        return tool, ""
+    folder = os.path.dirname(real)
+    prefix = os.path.dirname(folder)
+    home = os.path.realpath(os.path.expanduser("~"))
+    shared = prefix in (home, f"{home}/.local", "/opt") or home.startswith(f"{prefix.rstrip('/')}/")
+    return real, real if shared or os.path.basename(folder) != "bin" else prefix
 
 
 def available() -> dict[str, str]:

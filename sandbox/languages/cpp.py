@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.languages import Harness, Header, Language
+from sandbox.languages import Harness, Language, Prebuilt
 
 FLAGS = ("-O2", "-std=gnu++17", "-w")
 
@@ -11,7 +11,15 @@ LANGUAGE = Language(
     aliases=("c++", "cc", "cxx", "C"),
     source="main.cpp",
     compile=("g++", *FLAGS, "-o", "main", "{sources}"),
-    header=Header(mark="bits/stdc++.h", compile=("g++", *FLAGS, "-x", "c++-header", "header.hpp", "-o", "header.gch")),
+    prebuilt=Prebuilt(
+        mark="bits/stdc++.h",
+        source="header.hpp",
+        text="#include <bits/stdc++.h>\n",
+        compile=("g++", *FLAGS, "-x", "c++-header", "header.hpp", "-o", "header.gch"),
+        product="header.gch",
+        name="bits/stdc++.h.gch",
+        option="-I{folder}",
+    ),
     products=("main",),
     run=("./main",),
     install="apt-get install g++",

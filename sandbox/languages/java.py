@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sandbox.languages import Harness, Language
+from sandbox.languages import Harness, Language, Prebuilt
 
 _PUBLIC = re.compile(r"^\s*public\s+(?:(?:final|abstract|strictfp)\s+)*(?:class|interface|enum|record)\s+(\w+)", re.M)
 _CLASS = re.compile(r"\bclass\s+(\w+)")
@@ -26,18 +26,26 @@ def _open(text: str) -> bool:
     return text.count("{") > text.count("}")
 
 
+JAVAC = ("javac", "-J-Xmx512m", "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1")
+
 LANGUAGE = Language(
     name="java",
     source="Main.java",
-    compile=(
-        "javac",
-        "-J-Xmx512m",
-        "-J-XX:+UseSerialGC",
-        "-J-XX:TieredStopAtLevel=1",
-        "-nowarn",
-        "-d",
-        ".",
-        "{sources}",
+    compile=(*JAVAC, "-nowarn", "-d", ".", "{sources}"),
+    prebuilt=Prebuilt(  # class-data sharing: the classes of the compiler, as they lie in memory (JEP 350)
+        mark="",
+        source="Any.java",
+        text=(
+            "import java.util.*;\nimport java.io.*;\npublic class Any {\n    record Pair(int a, String b) {}\n"
+            "    public static void main(String[] args) throws IOException {\n"
+            "        Map<String, List<Integer>> map = new TreeMap<>();\n"
+            "        for (String word : args) map.computeIfAbsent(word, key -> new ArrayList<>()).add(word.length());\n"
+            '        map.forEach((key, value) -> System.out.println(key + " " + new Pair(value.size(), key)));\n    }\n}\n'
+        ),
+        compile=(*JAVAC, "-J-XX:ArchiveClassesAtExit=javac.jsa", "-nowarn", "-d", ".", "Any.java"),
+        product="javac.jsa",
+        name="javac.jsa",
+        option="-J-XX:SharedArchiveFile={folder}/javac.jsa",
     ),
     products=("*.class",),
     run=("java", "-Xmx{memory_mb}m", "-Xss{stack_mb}m", "-XX:+UseSerialGC", "-Xshare:auto", "-cp", ".", "{entry}"),

@@ -1,8 +1,9 @@
-"""Where is the large header that most programs of a language include, already compiled?
+"""Where is what every compile step of a language would work out anew, already made?
 
-Made once for a compiler, in a jail as any compile step is, from text of ours; kept in a cache folder, by the digest of
-all that went into it, and bound read-only into the jails that compile. Whatever goes wrong with it costs time and nothing else:
-the compiler then reads the header itself. Source: GCC manual, 3.22 "Using Precompiled Headers".
+A header compiled in advance for C++, the compiler's own classes for Java. Made once for a compiler, in a jail as any compile
+step is, from text of ours; kept in a cache folder, by the digest of all that went into it, and bound read-only into the jails
+that compile. Whatever goes wrong with it costs time and nothing else: the compiler then does without. Sources: GCC manual, 3.22
+"Using Precompiled Headers"; JEP 350 "Dynamic CDS Archives".
 """
 
 from __future__ import annotations
@@ -31,25 +32,26 @@ BOUNDS = Limits(
 Run = Callable[[str, tuple[str, ...], Job], tuple[RunExit, Seen]]  # role, binds, job
 
 
-class Headers:
-    """The precompiled headers of one judge. `run` is that of `sandbox.build`."""
+class Prebuilds:
+    """What one judge has made in advance. `run` is that of `sandbox.build`."""
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def folder(self, tools: Toolchain, source: bytes, run: Run) -> str:
-        """The folder to look for headers in first when `source` is compiled; "" for none."""
-        header = tools.language.header
-        if header is None or header.mark.encode() not in source:
+        """The folder that holds what helps to compile `source`; "" for none."""
+        wanted = tools.language.prebuilt
+        if wanted is None or wanted.mark.encode() not in source:
             return ""
-        key = hashlib.sha256(json.dumps([tools.version, dict(tools.tools), header.compile]).encode()).hexdigest()[:32]
+        parts = [tools.version, dict(tools.tools), wanted.compile, wanted.text]
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         with self._lock:  # the others wait: they would make the same
             if key not in self._found:
                 try:
                     self._found[key] = _reachable(_made(tools, cache() / key, run))
                 except OSError as error:
-                    logging.getLogger("sandbox").info("no precompiled header: %s", error)
+                    logging.getLogger("sandbox").info("%s: nothing made in advance: %s", tools.language.name, error)
                     self._found[key] = ""
             return self._found[key]
 
@@ -70,17 +72,19 @@ def _reachable(folder: str) -> str:
 
 
 def _made(tools: Toolchain, folder: Path, run: Run) -> str:
-    header = tools.language.header
-    assert header is not None
-    place = folder / f"{header.mark}.gch"
+    wanted = tools.language.prebuilt
+    assert wanted is not None
+    place = folder / wanted.name
     if _is_ours(place):
         return str(folder)
-    text = f"#include <{header.mark}>\n".encode()
-    argv = tools.command(header.compile)
+    argv = tools.command(wanted.compile)
     source = json.dumps({"argv": argv, "env": dict(tools.language.environment)}).encode()
-    files = (WorkFile(name="header.hpp", data=text),)
-    job = Job(driver="exec", source=source, limits=BOUNDS, files=files, fetch=("header.gch",))
-    ended, seen = run(f"header {tools.language.name}", tools.binds, job)
+    files = (WorkFile(name=wanted.source, data=wanted.text.encode()),)
+    job = Job(
+        driver="exec", source=source, limits=BOUNDS, files=files, fetch=(wanted.product,),
+        reserves_memory=tools.language.reserves_memory,
+    )  # fmt: skip
+    ended, seen = run(f"prebuild {tools.language.name}", tools.binds, job)
     data = next((file.data for file in ended.fetched if file.data), None)
     if ended.exit_code != 0 or data is None:
         raise OSError(seen.stderr_head.decode("utf-8", "replace")[:200] or "the compiler failed")
