@@ -43,10 +43,12 @@ def sigmoid(x):
 
 # beta 0.1: r(chosen) = 0.1 * (-2 + 2.5) = 0.05, r(rejected) = 0.1 * (-3 + 2) = -0.1, d = 0.15
 def test_dpo_by_hand():
+    """Correctness, point 28."""
     assert dpo_loss(one(), beta=0.1).item() == pytest.approx(-math.log(sigmoid(0.15)))
 
 
 def test_cdpo_and_robust_by_hand_and_they_differ():
+    """Correctness, point 29."""
     good, bad = -math.log(sigmoid(0.15)), -math.log(sigmoid(-0.15))
     assert cdpo_loss(one(), beta=0.1, label_smoothing=0.2).item() == pytest.approx(0.8 * good + 0.2 * bad)
     assert robust_loss(one(), beta=0.1, label_smoothing=0.2).item() == pytest.approx((0.8 * good - 0.2 * bad) / 0.6)
@@ -71,18 +73,21 @@ def test_cdpo_is_least_where_the_margin_says_what_the_labels_are_worth():
 
 
 def test_ipo_uses_means_and_is_zero_at_its_target():
+    """Correctness, point 28."""
     # (-2 + 2.5) / 4 - (-3 + 2) / 2 = 0.625; 1 / (2 * 0.1) = 5
     assert ipo_loss(one(), beta=0.1).item() == pytest.approx((0.625 - 5) ** 2)
     assert ipo_loss(one(), beta=0.8).item() == pytest.approx(0.0)  # 1 / 1.6 = 0.625
 
 
 def test_simpo_by_hand_looks_at_no_reference():
+    """Correctness, point 28."""
     # 2 * (-2/4 + 3/2) = 2; minus gamma 0.5
     assert simpo_loss(one(), beta=2, margin=0.5).item() == pytest.approx(-math.log(sigmoid(1.5)))
     assert simpo_loss(one(ref_chosen=-99), beta=2, margin=0.5).item() == pytest.approx(-math.log(sigmoid(1.5)))
 
 
 def test_orpo_by_hand():
+    """Correctness, point 29."""
     # p = e^-0.5 = 0.60653, odds 1.54149; q = e^-1.5 = 0.22313, odds 0.28722; ratio 5.36694
     odds = [p / (1 - p) for p in (math.exp(-0.5), math.exp(-1.5))]
     expected = 0.5 - 0.1 * math.log(sigmoid(math.log(odds[0] / odds[1])))
@@ -98,6 +103,7 @@ def test_orpo_is_finite_for_a_completion_of_probability_one():
 
 
 def test_dpop_pays_only_where_the_chosen_side_became_less_likely():
+    """Correctness, point 30."""
     assert dpop_loss(one(), beta=0.1, penalty=5).item() == pytest.approx(dpo_loss(one(), beta=0.1).item())
     # chosen -3 under a reference of -2.5: d = 0.1 * (-0.5) + 0.1 = 0.05, minus 0.1 * 5 * 0.5
     fallen = one(chosen=-3.0)
@@ -105,6 +111,7 @@ def test_dpop_pays_only_where_the_chosen_side_became_less_likely():
 
 
 def test_kto_by_hand_and_its_kl_carries_no_gradient():
+    """Correctness, point 29."""
     logprobs = torch.tensor([-2.0, -3.0], dtype=torch.float64, requires_grad=True)
     kl = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     losses = kto_loss(
@@ -242,6 +249,7 @@ def test_the_reference_is_computed_once_and_found_again_by_content(tmp_path, mon
 
 
 def test_the_key_of_the_cache_changes_with_any_weight_and_any_token(tmp_path):
+    """Correctness, point 31."""
     b = bench(tmp_path)
     examples = [Example(prompt_ids=(1, 2), completion_ids=(3, 4))]
     key = content_key(b.policy, examples)

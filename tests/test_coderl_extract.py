@@ -20,6 +20,7 @@ COMPLETION = Task(
 
 
 def test_the_last_fenced_block_wins():
+    """Correctness, point 6."""
     text = "First:\n```python\na = 1\n```\nBetter:\n```py\na = 2\n```\nDone."
     assert fenced_block(text, truncated=False) == "a = 2\n"
 
@@ -30,6 +31,7 @@ def test_text_without_a_fence_is_the_program():
 
 @pytest.mark.parametrize(("truncated", "expected"), [(True, None), (False, "x = 1")])
 def test_an_open_fence_is_a_format_failure_only_if_the_sample_was_cut_off(truncated, expected):
+    """Correctness, point 6."""
     assert fenced_block("```python\nx = 1", truncated=truncated) == expected
 
 

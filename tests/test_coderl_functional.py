@@ -20,6 +20,7 @@ def tensor(*rows):
 
 
 def test_selected_logprobs_divide_by_the_temperature_before_normalising():
+    """Correctness, point 7."""
     # logits [0, ln 3] at T=1: p = [1/4, 3/4]; at T=0.5 the logits double: [0, ln 9], p = [1/10, 9/10].
     logits = torch.tensor([[[0.0, math.log(3)]]])
     assert F.selected_logprobs(logits, torch.tensor([[1]]), 1.0).item() == pytest.approx(math.log(0.75), abs=1e-6)
@@ -34,6 +35,7 @@ def test_selected_logprobs_do_not_depend_on_the_chunk_size():
 
 
 def test_selected_logprobs_of_bfloat16_logits_are_computed_in_float32():
+    """Correctness, point 8."""
     logits = torch.randn(2, 3, 50).bfloat16()
     tokens = torch.randint(50, (2, 3))
     exact = torch.log_softmax(logits.double(), -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
@@ -41,6 +43,7 @@ def test_selected_logprobs_of_bfloat16_logits_are_computed_in_float32():
 
 
 def test_temperature_zero_is_refused():
+    """Correctness, point 7."""
     with pytest.raises(ValueError, match="above 0"):
         F.selected_logprobs(torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.long), 0.0)
 
@@ -153,6 +156,7 @@ def test_padding_does_not_change_advantages():
 
 
 def test_score_lands_on_the_last_response_token_and_kl_on_every_token():
+    """Correctness, point 12."""
     # row 0 has 2 tokens, row 1 has 3; k1 = old - ref = 0.5 everywhere; beta 0.1 -> -0.05 per token
     mask = tensor([1, 1, 0], [1, 1, 1])
     old, ref = torch.full((2, 3), -1.0), torch.full((2, 3), -1.5)
@@ -174,6 +178,7 @@ def test_unscorable_samples_take_no_part_in_whitening():
 
 
 def test_group_advantages_by_hand():
+    """Correctness, point 21."""
     # rewards 1, 0, 0, 1: mean 0.5, unbiased std sqrt(1/3) = 0.57735 -> +-0.866
     rewards, groups = torch.tensor([1.0, 0.0, 0.0, 1.0]), torch.zeros(4, dtype=torch.long)
     scaled = F.group_advantages(rewards, groups, scale="std")
@@ -182,18 +187,21 @@ def test_group_advantages_by_hand():
 
 
 def test_unscorable_samples_leave_the_baseline_and_get_zero():
+    """Correctness, point 22."""
     rewards = torch.tensor([1.0, NAN, 0.0, NAN, 1.0, NAN])
     groups = torch.tensor([0, 0, 0, 1, 1, 1])
     assert F.group_advantages(rewards, groups, scale="none").tolist() == [0.5, 0.0, -0.5, 0.0, 0.0, 0.0]
 
 
 def test_groups_without_variance_get_zero_even_for_rewards_that_are_not_exact():
+    """Correctness, point 21."""
     rewards = torch.tensor([0.1, 0.1, 0.1])
     assert F.group_advantages(rewards, torch.zeros(3, dtype=torch.long), scale="std").tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("normalize", ["token", "sequence"])
 def test_weights_of_all_tokens_of_a_step_sum_to_one(normalize):
+    """Correctness, point 23."""
     lengths, valid = torch.tensor([3, 1, 5, 2]), torch.tensor([True, True, False, True])
     weights = F.token_weights(lengths, valid, normalize=normalize, max_tokens=8, total_tokens=6, total_sequences=3)
     assert (weights * lengths).sum().item() == pytest.approx(1.0)
@@ -235,12 +243,14 @@ def test_explained_variance_of_a_perfect_a_constant_and_a_flat_case():
 
 
 def test_adaptive_kl_moves_towards_its_target_by_at_most_a_fifth_of_the_share_of_the_horizon():
+    """Correctness, point 19."""
     # KL twice the target: error clipped to 0.2, 100 episodes of 1000: factor 1.02
     assert F.adapt_kl_coef(0.1, 12.0, 6.0, 100, 1000) == pytest.approx(0.102)
     assert F.adapt_kl_coef(0.1, 5.4, 6.0, 100, 1000) == pytest.approx(0.1 * (1 - 0.1 * 0.1))
 
 
 def test_learning_rate_schedules_by_hand():
+    """Correctness, point 20."""
     # warm-up of 2: 1/2, 1; then linear over the 4 steps that are left: 1, 3/4, 1/2, 1/4
     assert [F.learning_rate_factor("linear", s, 6, 2) for s in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     assert F.learning_rate_factor("cosine", 0, 4, 0) == 1.0

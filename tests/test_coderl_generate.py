@@ -46,6 +46,7 @@ def requests(copies=3):
 
 
 def test_a_sample_is_the_same_alone_in_a_batch_and_in_any_order(policy):
+    """Correctness, point 1."""
     together = sample(policy, requests())
     shuffled = sample(policy, requests()[::-1], batch_size=5)
     for request in requests():
@@ -68,6 +69,7 @@ def test_logprobs_of_the_sampler_are_those_that_training_computes(policy, temper
 
 
 def test_logprobs_do_not_depend_on_pad_width_or_neighbours(policy):
+    """Correctness, point 1."""
     short = Example(prompt_ids=(61,), completion_ids=(70, 80, 90))
     long = Example(prompt_ids=tuple(range(60, 90)), completion_ids=tuple(range(60, 80)))
     alone = policy.logprobs(collate([short], [1.0], policy.pad_id, torch.device("cpu")), 1.0)
@@ -93,6 +95,7 @@ def test_greedy_is_the_argmax_of_transformers_generate(policy):
 
 
 def test_a_stop_token_ends_a_sample_and_belongs_to_it(policy):
+    """Correctness, point 2."""
     plain = sample(policy, requests())
     stop_id = plain[0, 0].ids[3]
     options = {"eos_ids": frozenset({stop_id})}

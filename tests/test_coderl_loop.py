@@ -75,6 +75,7 @@ def gradient_and_metrics(given, **settings):
 
 @pytest.mark.parametrize("normalize", ["token", "sequence", "constant"])
 def test_micro_batches_do_not_change_the_gradient(normalize):
+    """Correctness, point 23."""
     whole, _ = gradient_and_metrics(examples(), micro_batch_tokens=10_000, normalize=normalize)
     for budget in (1, 40):
         split, _ = gradient_and_metrics(examples(), micro_batch_tokens=budget, normalize=normalize)

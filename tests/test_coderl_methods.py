@@ -71,6 +71,7 @@ def bench(outcomes, **changes):
 
 
 def test_grpo_rewards_the_sample_that_passes_and_leaves_the_unscorable_one_out():
+    """Correctness, point 22."""
     # group of 4: AC, WA, IE, WA -> rewards 1, 0, NaN, 0; mean 1/3, unbiased std 0.57735
     method = Grpo(b := bench(["AC", "WA", "IE", "WA"]), b.config.grpo, "0_grpo")
     experience = method.collect(0)
@@ -83,6 +84,7 @@ def test_grpo_rewards_the_sample_that_passes_and_leaves_the_unscorable_one_out()
 
 
 def test_groups_without_signal_are_idle_and_counted():
+    """Correctness, point 21."""
     method = Grpo(b := bench(["AC"]), b.config.grpo, "0_grpo")
     experience = method.collect(0)
     assert all(e.idle and e.valid for e in experience.examples)
@@ -322,6 +324,7 @@ def test_the_value_of_a_state_does_not_see_the_token_that_follows():
 
 
 def test_adaptive_kl_is_part_of_the_state():
+    """Correctness, point 19."""
     b = bench(["AC", "WA"], ppo={"prompts_per_step": 3, "samples_per_prompt": 2, "kl_target": 0.001, "kl_coef": 0.1})
     method = Ppo(b, b.config.ppo, "0_ppo")
     method.after_step({"policy/ref_kl_sequence": 5.0})

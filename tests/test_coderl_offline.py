@@ -166,6 +166,7 @@ def rollout(task_id, outcome, program, **changes):
 
 
 def test_rejection_keeps_unique_passing_programs_up_to_the_cap_and_drops_what_is_too_easy():
+    """Correctness, point 38."""
     rollouts = [
         rollout("a", "AC", "def f(x):\n    return x"),
         rollout("a", "AC", "def f(y):\n    return y"),  # the same program

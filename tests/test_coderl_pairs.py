@@ -31,6 +31,7 @@ def made(found):
 
 
 def test_acecoders_rule_holds_at_its_edges():
+    """Correctness, point 32."""
     # chosen > 0.8, rejected > 0, gap > 0.4: 0.8 is not chosen, 0 is not rejected, 1.0 - 0.6 = 0.4 is no gap
     scores = [1.0, 0.9, 0.8, 0.6, 0.5, 0.25, 0.0]
     found = matches(candidates(*scores), PairsConfig(max_per_task=99, balance_lengths=False), seed=0)
@@ -44,6 +45,7 @@ def test_a_threshold_below_zero_takes_programs_that_pass_nothing():
 
 
 def test_a_task_gives_no_more_than_its_cap_and_tasks_do_not_mix():
+    """Correctness, point 32."""
     both = candidates(1.0, 0.5, 0.5, 0.5, task="a") + candidates(1.0, 0.25, task="b")
     found = matches(both, PairsConfig(max_per_task=2), seed=0)
     assert [m.chosen.task_id for m in found] == ["a", "a", "b"]
@@ -51,6 +53,7 @@ def test_a_task_gives_no_more_than_its_cap_and_tasks_do_not_mix():
 
 
 def test_programs_that_differ_in_names_only_are_one_candidate():
+    """Correctness, point 32."""
     programs = [
         "def f(x):\n    return x",
         "def f(y):\n    return y",
@@ -62,6 +65,7 @@ def test_programs_that_differ_in_names_only_are_one_candidate():
 
 
 def test_hard_negatives_come_first_and_too_near_ones_not_at_all():
+    """Correctness, point 30."""
     programs = [
         "def f(x):\n    return x + 1",
         "def f(x):\n    return x",
@@ -75,6 +79,7 @@ def test_hard_negatives_come_first_and_too_near_ones_not_at_all():
 
 
 def test_lengths_are_balanced_where_there_is_a_choice():
+    """Correctness, point 32."""
     found = []
     for number in range(20):  # in each task three shorter rejected programs and one longer one
         found += candidates(1, 0.5, 0.5, 0.5, 0.5, task=str(number), lengths=[10, 5, 6, 7, 15])
@@ -150,6 +155,7 @@ POLICY = SimpleNamespace(tokenizer=Letters(), encode_completion=lambda text: (*m
 
 
 def test_sampled_ids_are_kept_and_written_text_gets_one_prompt_and_a_stop_token_on_both_sides():
+    """Correctness, point 28."""
     from coderl.pairs import tokenizer_fingerprint
 
     own = tokenizer_fingerprint(POLICY.tokenizer)

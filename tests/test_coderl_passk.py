@@ -26,6 +26,7 @@ from coderl.evaluate.passk import bootstrap_interval, paired_difference, pass_at
     ],
 )
 def test_pass_at_k_is_the_value_computed_by_hand(n, c, k, expected):
+    """Correctness, point 37."""
     assert pass_at_k(n, c, k) == pytest.approx(expected, abs=1e-12)
 
 
@@ -74,6 +75,7 @@ def test_the_interval_depends_on_the_seed_alone():
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    """Correctness, point 37."""
     generator = np.random.default_rng(0)
     covered = 0
     for trial in range(200):

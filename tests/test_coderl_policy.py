@@ -29,6 +29,7 @@ def logprobs(policy):
 
 @pytest.mark.parametrize("lora", [None, LoraSection(rank=4)])
 def test_a_frozen_reference_has_kl_zero_until_the_policy_moves_and_stays_where_it_was(lora):
+    """Correctness, point 11."""
     policy = make(lora=lora)
     reference = policy.weights()
     start = logprobs(policy)
@@ -78,6 +79,7 @@ def test_a_saved_adapter_is_loaded_on_its_base_and_trained_further(tmp_path):
 
 
 def test_dropout_is_off_everywhere():
+    """Correctness, point 9."""
     policy = make()
     policy.model.train()
     assert torch.equal(logprobs(policy), logprobs(policy))
@@ -109,6 +111,7 @@ def test_a_tokenizer_without_pad_or_stop_token_is_an_error_with_a_remedy(tmp_pat
 
 
 def test_every_configured_stop_token_counts():
+    """Correctness, point 3."""
     policy = make()
     policy.model.generation_config.eos_token_id = [5, 7]
     assert stop_token_ids(policy.model, policy.tokenizer) == {5, 7, policy.tokenizer.eos_token_id}

@@ -157,6 +157,7 @@ def metrics(base: Path, count: str, name: str) -> list[dict]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_make_the_gradients_of_one(runs, name):
+    """Correctness, point 23."""
     alone, both = (gradients(runs(name), count, name) for count in ("alone", "both"))
     assert len(alone) == len(both) >= 2
     for number, (one, two) in enumerate(zip(alone, both, strict=True)):

@@ -52,6 +52,7 @@ def log_sigmoid(x):
 
 
 def test_bradley_terry_by_hand():
+    """Correctness, point 34."""
     a, b, margin, label = tensors(1.5, 0.5, 0.25, 1.0)
     assert bradley_terry_loss(a, b, margin, label).item() == pytest.approx(-log_sigmoid(0.75))
     smooth = bradley_terry_loss(a, b, margin, label, label_smoothing=0.1).item()
@@ -59,6 +60,7 @@ def test_bradley_terry_by_hand():
 
 
 def test_a_tie_is_half_of_each_side_and_has_no_margin():
+    """Correctness, point 34."""
     a, b, margin, half = tensors(1.5, 0.5, 9.0, 0.5)
     expected = -0.5 * log_sigmoid(1.0) - 0.5 * log_sigmoid(-1.0)
     assert bradley_terry_loss(a, b, margin, half).item() == pytest.approx(expected)
@@ -99,6 +101,7 @@ EXAMPLES = [
 
 
 def test_the_score_is_the_heads_at_the_last_token_alone_or_in_any_batch():
+    """Correctness, point 33."""
     p = policy()
     model = new_reward_model(p, seed=3)
     by_hand = []
@@ -113,6 +116,7 @@ def test_the_score_is_the_heads_at_the_last_token_alone_or_in_any_batch():
 
 
 def test_the_head_is_a_function_of_the_seed_and_training_mode_is_restored():
+    """Correctness, point 33."""
     p = policy()
     first, again, other = (new_reward_model(p, seed=s) for s in (1, 1, 2))
     assert torch.equal(first.head.weight, again.head.weight) and not torch.equal(first.head.weight, other.head.weight)
@@ -151,6 +155,7 @@ def test_a_reward_model_of_another_tokenizer_and_a_folder_that_is_none_are_refus
 
 
 def test_the_normaliser_makes_reference_scores_mean_0_and_std_1():
+    """Correctness, point 36."""
     raw = torch.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])  # means 2, 3, 4
     assert normaliser(raw) == Normaliser(mean=3.0, std=1.0)
     assert normaliser(torch.tensor([[2.0, 2.0]])).std == 1.0  # no spread: nothing to divide by
@@ -162,6 +167,7 @@ def encoded(task_id, tie=False, number=0):
 
 
 def test_no_task_is_on_both_sides_of_the_split_and_ties_are_not_held_out():
+    """Correctness, point 35."""
     pairs = [encoded(str(n % 10), number=n) for n in range(40)] + [encoded("1", tie=True)]
     train, held_out = split_by_task(pairs, 0.3, seed=0)
     apart = {p.pair.task_id for p in held_out}
@@ -230,6 +236,7 @@ def test_a_reward_model_learns_from_pairs_and_leaves_the_policy_as_it_was(tmp_pa
 
 
 def test_tasks_weigh_the_same_however_many_pairs_they_have(tmp_path):
+    """Correctness, point 34."""
     b = bench(tmp_path)
     method = RewardModelling(b, b.config.reward_model, "0_reward_model")
     seen: dict[tuple[int, ...], int] = {}
@@ -288,6 +295,7 @@ def test_accuracy_is_a_mean_over_problems_and_reported_by_margin_and_length():
 
 
 def test_auc_is_the_share_of_ordered_couples():
+    """Correctness, point 35."""
     generator = np.random.default_rng(0)
     values, labels = generator.integers(0, 5, 40).astype(float), generator.integers(0, 2, 40).astype(bool)
     couples = [(a > b) + 0.5 * (a == b) for a in values[labels] for b in values[~labels]]
@@ -296,6 +304,7 @@ def test_auc_is_the_share_of_ordered_couples():
 
 
 def test_calibration_by_hand():
+    """Correctness, point 35."""
     # s(0) = 1/2 and half right: no error; Brier 1/4
     assert calibration_error(np.zeros(4)) == 0.0
     assert brier(np.zeros(4)) == pytest.approx(0.25)
@@ -318,6 +327,7 @@ def test_best_of_n_stands_between_random_and_oracle():
 @pytest.mark.parametrize("mix", ["gate", "tie_break", "sum"])
 @pytest.mark.parametrize("coef", [0.01, 0.2, 0.49])
 def test_a_learned_score_never_outranks_a_pass(mix, coef):
+    """Correctness, point 36."""
     generator = np.random.default_rng(0)
     for _ in range(200):
         passed = generator.integers(0, 2, 6).astype(bool)
@@ -418,6 +428,8 @@ def test_both_parts_and_their_correlation_are_logged_apart():
 
 
 def test_the_alarm_rings_when_the_score_rises_while_the_pass_rate_falls_and_only_then():
+    """Correctness, point 36."""
+
     def rings(score_slope, pass_slope):
         watch = Divergence(window=5)
         steps = [{"learned/score": score_slope * t, "rollout/pass_rate": 0.5 + pass_slope * t} for t in range(30)]

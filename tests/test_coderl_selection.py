@@ -58,6 +58,7 @@ def test_agreement_over_subsets_is_near_the_enumeration_and_the_same_for_a_seed(
 
 
 def test_changed_inputs_hold_no_answer_keep_their_types_and_differ():
+    """Correctness, point 37."""
     cases = (
         CallCase(
             function="f", args=(7, "abc", [1, 2, 3], True, 1.5, {"k": 2}), expected="SECRET", alternatives=("SECRET",)

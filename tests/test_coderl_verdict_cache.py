@@ -76,6 +76,7 @@ def test_a_program_is_graded_once_and_verdicts_keep_their_order():
     ],
 )
 def test_whatever_a_verdict_depends_on_makes_it_another_request(other):
+    """Correctness, point 40."""
     inner = Scripted({"a": [verdict(case())]})
     cache = VerdictCache(inner, recheck=0.0)
     cache.grade([request("a")])
@@ -121,6 +122,7 @@ def test_only_what_no_busy_machine_can_have_decided_is_remembered(found, certain
 
 
 def test_a_program_that_changes_its_verdict_is_reported_and_never_remembered_again():
+    """Correctness, point 40."""
     ac, wa = verdict(case()), verdict(case("WA"))
     inner = Scripted({"a": [ac, ac, wa, ac]})
     cache = VerdictCache(inner, recheck=1.0)
