@@ -6,21 +6,43 @@ zero, or very small, so the first advantages are the plain returns.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from coderl.config import PolicyConfig
+from coderl.errors import ModelError
 from coderl.experience import MicroBatch
+from coderl.pairs import tokenizer_fingerprint
+from coderl.policy import Policy, load_policy
+from coderl.reward_model import load_reward_model
 from coderl.trunk import causal_of, hidden_states, trunk_copy
 
 
-class ValueHead(nn.Module):
-    """Values (N, T), float32, of hidden states (N, T, H)."""
+def critic_trunk(policy: Policy, config: PolicyConfig, model: str = "") -> Any:
+    """What a critic of its own starts from: the policy's trunk, or that of `model`, a causal LM or a reward model.
 
-    def __init__(self, policy_model: Any, init_std: float = 0.0) -> None:
+    A reward model knows already what a good program looks like (InstructGPT, Ouyang et al. 2022, appendix C.4). A causal LM is
+    loaded as `config` loads the policy. Raises ModelError, also for a model that reads another tokenizer's ids.
+    """
+    if not model:
+        return trunk_copy(policy.model)
+    if (Path(model).expanduser() / "reward_model.json").is_file():
+        return load_reward_model(Path(model).expanduser(), policy)[0][0].trunk.requires_grad_(True)
+    other = load_policy(config.model_copy(update={"model": model, "lora": None}), seed=0)
+    if tokenizer_fingerprint(other.tokenizer) != tokenizer_fingerprint(policy.tokenizer):
+        raise ModelError(f"ppo.critic_model {model!r}: reads another tokenizer's ids than the policy writes")
+    return trunk_copy(other.model).to(policy.device)
+
+
+class ValueHead(nn.Module):
+    """Values (N, T), float32, of hidden states (N, T, H) of `model`."""
+
+    def __init__(self, model: Any, init_std: float = 0.0) -> None:
         super().__init__()
-        causal = causal_of(policy_model)
+        causal = causal_of(model)
         self.linear = nn.Linear(causal.config.get_text_config().hidden_size, 1, dtype=torch.float32)
         nn.init.normal_(self.linear.weight, std=init_std) if init_std else nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -32,12 +54,12 @@ class ValueHead(nn.Module):
 
 
 class Critic(nn.Module):
-    """Values of the states of a completion, by a copy of the policy's trunk with a head."""
+    """Values of the states of a completion, by a trunk with a head."""
 
-    def __init__(self, policy_model: Any, autocast: torch.dtype | None = None, init_std: float = 0.0) -> None:
+    def __init__(self, trunk: Any, autocast: torch.dtype | None = None, init_std: float = 0.0) -> None:
         super().__init__()
-        self.trunk = trunk_copy(policy_model)
-        self.head = ValueHead(policy_model, init_std)
+        self.trunk = trunk
+        self.head = ValueHead(trunk, init_std)
         self._autocast = autocast
 
     def forward(self, batch: MicroBatch) -> Tensor:

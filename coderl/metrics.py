@@ -5,7 +5,7 @@
 
 Numbers are written so that they read back bit for bit; one that is not finite becomes null. Names that start with
 "time/" depend on the clock: everything else in the file is a function of config and seed. Trackers get a copy; the file is
-the truth.
+the truth. The event `hang` depends on the clock, too: a run that hung has it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import errno
 import json
 import math
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
@@ -36,6 +37,7 @@ class Metrics:
         self._active = is_main_process()
         self._trackers: list[Tracker] = [open_tracker(t, folder, run_name) for t in trackers] if self._active else []
         self._file: IO[bytes] | None = None
+        self._lock = threading.Lock()  # the watchdog writes from a thread of its own
         self.num_lines = self._count() if self._active else 0
 
     def __enter__(self) -> Self:
@@ -99,14 +101,15 @@ class Metrics:
         if not self._active:
             return
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        try:
-            file = self._file or self._open()
-            if file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, "the line was cut")
-            os.fsync(file.fileno())  # a checkpoint counts these lines: they must be there if it is
-        except OSError as error:
-            raise explained(error, self._path) from error
-        self.num_lines += 1
+        with self._lock:
+            try:
+                file = self._file or self._open()
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, "the line was cut")
+                os.fsync(file.fileno())  # a checkpoint counts these lines: they must be there if it is
+            except OSError as error:
+                raise explained(error, self._path) from error
+            self.num_lines += 1
 
     def _show(self, record: dict[str, Any]) -> None:
         values = {name: value for name, value in record.get("values", {}).items() if value is not None}

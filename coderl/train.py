@@ -46,7 +46,7 @@ from coderl.stages.best_of_n import best_of_n
 from coderl.stages.pairs import pairs
 from coderl.stages.sample import sample
 from coderl.store import RolloutStore
-from coderl.watchdog import watchdog
+from coderl.watchdog import place, watchdog
 from coderl.workbench import Workbench, open_grader
 from tasks.registry import load as load_tasks
 from tasks.task import Task
@@ -76,7 +76,11 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[s
         metrics = stack.enter_context(
             Metrics(folder, trackers=config.trackers if is_main else [], run_name=config.name)
         )
-        stack.enter_context(watchdog(folder.path, config.watchdog_seconds))
+
+        def report(what: str, message: str) -> None:
+            metrics.event(*place(what), "hang", message)
+
+        stack.enter_context(watchdog(folder.path, config.watchdog_seconds, report))
         session = _Session(bench=bench, folder=folder, metrics=metrics, store=RolloutStore(folder.rollouts_dir))
         start = session.resume() if resume else Position(stage=0, step=0)
         last: dict[str, float] = {}

@@ -1,7 +1,8 @@
 """Is the run stuck? A thread that says where, once nothing has moved for a while.
 
 Work announces itself: `with doing("2_grpo step 7", "grading ..."):`. If one announcement stands for longer than the patience,
-the watchdog names it on stderr and writes the stacks of all threads into the run folder, as hang.txt; the run goes on.
+the watchdog names it on stderr, tells whoever asked (a run: the event `hang` of its metrics), and writes the stacks of all
+threads into the run folder, as hang.txt; the run goes on.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import faulthandler
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from coderl.errors import CoderlError
+
+Report = Callable[[str, str], None]
 _current: tuple[str, float] | None = None  # what is being done, and since when; one run per process
 
 
@@ -29,10 +33,11 @@ def doing(*words: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def watchdog(folder: Path, patience_seconds: float) -> Iterator[None]:
-    """Watch over the block."""
+def watchdog(folder: Path, patience_seconds: float, report: Report = lambda _what, _message: None) -> Iterator[None]:
+    """Watch over the block. `report` gets the announcement that hangs and one line about it, in the watchdog's thread."""
     ended = threading.Event()
-    thread = threading.Thread(target=_watch, args=(folder, patience_seconds, ended), name="watchdog", daemon=True)
+    arguments = (folder, patience_seconds, ended, report)
+    thread = threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True)
     thread.start()
     try:
         yield
@@ -41,7 +46,17 @@ def watchdog(folder: Path, patience_seconds: float) -> Iterator[None]:
         thread.join()
 
 
-def _watch(folder: Path, patience_seconds: float, ended: threading.Event) -> None:
+def place(what: str) -> tuple[str, int]:
+    """The stage and the step of an announcement; step 0 where it names none.
+
+    >>> place("2_grpo step 7: grading 4 programs")
+    ('2_grpo', 7)
+    """
+    stage, _, step = what.partition(":")[0].partition(" step ")
+    return stage, int(step) if step.isdigit() else 0
+
+
+def _watch(folder: Path, patience_seconds: float, ended: threading.Event, report: Report) -> None:
     named: tuple[str, float] | None = None
     while not ended.wait(min(patience_seconds / 4, 10.0)):
         current = _current
@@ -49,10 +64,10 @@ def _watch(folder: Path, patience_seconds: float, ended: threading.Event) -> Non
             continue
         named = current
         path = folder / "hang.txt"
-        print(
-            f"coderl: nothing has moved for {patience_seconds:.0f} s in {current[0]}; stacks are in {path}",
-            file=sys.stderr,
-        )
+        message = f"nothing has moved for {patience_seconds:.0f} s in {current[0]}; stacks are in {path}"
+        print(f"coderl: {message}", file=sys.stderr)
+        with contextlib.suppress(CoderlError):  # a full disk must not end the watch
+            report(current[0], message)
         with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
             file.write(f"{current[0]}\n")
             file.flush()

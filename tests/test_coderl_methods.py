@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 accelerate = pytest.importorskip("accelerate")
 
 from coderl.config import NewModelConfig, PolicyConfig, parse  # noqa: E402
-from coderl.errors import ConfigError, TrainingStopped  # noqa: E402
+from coderl.critic import critic_trunk  # noqa: E402
+from coderl.errors import ConfigError, ModelError, TrainingStopped  # noqa: E402
 from coderl.loop import Trainer  # noqa: E402
 from coderl.methods.grpo import Grpo  # noqa: E402
 from coderl.methods.ppo import Ppo  # noqa: E402
@@ -397,3 +398,40 @@ def test_what_becomes_of_a_truncated_completion(truncation, last_return, valid):
     for example in chosen:
         assert float(example.returns[-1]) == pytest.approx(last_return)
         assert example.valid == valid
+
+
+def test_a_critic_starts_as_the_model_that_the_config_names_and_learns(tmp_path):
+    from coderl.reward_model import Normaliser, new_reward_model, save_reward_model
+
+    b = bench(["AC", "WA"])
+    for parameter in b.policy.model.parameters():
+        parameter.data.add_(0.01)
+    b.policy.save(tmp_path / "other")
+    moved = [p.detach().clone() for p in critic_trunk(b.policy, b.config.policy).parameters()]
+    for parameter in b.policy.model.parameters():
+        parameter.data.sub_(0.02)
+    member = new_reward_model(b.policy, seed=0)
+    save_reward_model([member], b.policy, Normaliser(mean=0.0, std=1.0), tmp_path / "reward")
+    expected = {"other": moved, "reward": list(member.trunk.parameters())}
+    for name, start in expected.items():
+        settings = {"prompts_per_step": 3, "samples_per_prompt": 2, "critic_model": str(tmp_path / name)}
+        config = b.config.ppo.model_copy(update=settings)
+        method = Ppo(b, config, "0_ppo")
+        own = list(method._critic.trunk.parameters())
+        assert all(torch.equal(one, other) for one, other in zip(own, start, strict=True))
+        assert not torch.equal(own[0], next(iter(b.policy.model.parameters())))
+        for _ in Trainer(b, method, "0_ppo").run(2):
+            pass
+        assert not all(torch.equal(one, other) for one, other in zip(own, start, strict=True))
+
+
+def test_a_critic_that_reads_other_ids_and_one_that_is_shared_are_refused(tmp_path):
+    b = bench(["AC"])
+    other = load_policy(PolicyConfig(model="new:", new=NEW), seed=0, corpus=["x = 1\n"] * 20)
+    other.save(tmp_path / "other")
+    with pytest.raises(ModelError, match=r"ppo.critic_model .*another tokenizer's ids"):
+        critic_trunk(b.policy, b.config.policy, str(tmp_path / "other"))
+    with pytest.raises(ModelError, match="no model folder there"):
+        critic_trunk(b.policy, b.config.policy, str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="critic_model is for critic separate"):
+        bench(["AC"], ppo={"critic": "shared", "critic_model": "x"})

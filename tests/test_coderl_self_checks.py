@@ -18,7 +18,7 @@ from coderl.methods.base import Experience  # noqa: E402
 from coderl.policy import load_policy  # noqa: E402
 from coderl.rollout import Rollout  # noqa: E402
 from coderl.self_checks import digest, first_step, probe_memory  # noqa: E402
-from coderl.watchdog import doing, watchdog  # noqa: E402
+from coderl.watchdog import doing, place, watchdog  # noqa: E402
 
 
 def rollout(index, *, reward=0.0, truncated=False, program="def f(x): return x\n"):
@@ -124,7 +124,8 @@ def test_a_reference_that_moves_with_the_policy_is_noticed():
 
 
 def test_the_watchdog_names_what_hangs_once_and_only_if_it_hangs(tmp_path, capfd):
-    with watchdog(tmp_path, 0.2):
+    told = []
+    with watchdog(tmp_path, 0.2, lambda what, message: told.append((*place(what), message))):
         for _ in range(5):
             with doing("1_sft step 3", "sampling"):
                 time.sleep(0.02)
@@ -132,5 +133,6 @@ def test_the_watchdog_names_what_hangs_once_and_only_if_it_hangs(tmp_path, capfd
             time.sleep(1.0)
     shown = capfd.readouterr().err
     assert shown.count("nothing has moved") == 1 and "2_grpo step 7: grading 4 programs" in shown
+    assert [(stage, step) for stage, step, _ in told] == [("2_grpo", 7)] and "grading 4 programs" in told[0][2]
     text = (tmp_path / "hang.txt").read_text()
     assert "2_grpo step 7" in text and "test_the_watchdog" in text

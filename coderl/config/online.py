@@ -167,6 +167,7 @@ class PpoConfig(RolloutStageConfig):
     critic: Literal["separate", "shared"] = (
         "separate"  # a trunk of its own that starts as the policy's, or a head on the policy's
     )
+    critic_model: str = ""  # separate: a folder or hub id, or a reward model's folder, whose trunk it starts as instead
     value_init_std: float = Field(0.0, ge=0)  # of the value head's first weights
     value_clip: float = Field(0.2, gt=0)
     value_coef: float = Field(0.5, ge=0)
@@ -182,7 +183,9 @@ class PpoConfig(RolloutStageConfig):
     )
 
     @model_validator(mode="after")
-    def _punishes_once(self) -> PpoConfig:
+    def _makes_sense(self) -> PpoConfig:
+        if self.critic_model and self.critic == "shared":
+            raise ValueError("critic_model is for critic separate: a shared one has the policy's trunk")
         if self.truncation != "keep" and self.overlong_share:
             raise ValueError(f"truncation {self.truncation} and overlong_share contradict each other: use one")
         return self

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from coderl.algorithms.ppo import RunningMoments, advantages_and_returns, token_rewards
 from coderl.config import PpoConfig
-from coderl.critic import Critic, ValueHead
+from coderl.critic import Critic, ValueHead, critic_trunk
 from coderl.experience import MicroBatch
 from coderl.functional import (
     adapt_kl_coef,
@@ -31,7 +31,7 @@ from coderl.workbench import Workbench
 
 
 class Ppo(Online):
-    """The reference is the policy at the start of the stage; a separate critic starts as a copy of its trunk."""
+    """The reference is the policy at the start of the stage; a separate critic starts as its trunk, or another's."""
 
     def __init__(self, bench: Workbench, config: PpoConfig, label: str) -> None:
         super().__init__(bench, config, label)
@@ -41,7 +41,11 @@ class Ppo(Online):
         self._critic: Any = (
             ValueHead(bench.policy.model, config.value_init_std)
             if self._shared
-            else Critic(bench.policy.model, bench.policy.autocast, config.value_init_std)
+            else Critic(
+                critic_trunk(bench.policy, bench.config.policy, config.critic_model),
+                bench.policy.autocast,
+                config.value_init_std,
+            )
         )
         self._kl_coef = config.kl_coef
         self._scores = RunningMoments()
