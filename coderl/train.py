@@ -125,7 +125,7 @@ def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Wo
         torch.use_deterministic_algorithms(True)
     policy = load_policy(config.policy, seed=config.seed, corpus=corpus)
     policy.model.to(accelerator.device)
-    with open_grader(config.sandbox) as grader:
+    with open_grader(config.sandbox, [*train, *test]) as grader:
         yield Workbench(
             config=config,
             accelerator=accelerator,

@@ -7,7 +7,8 @@ remembered is graded again all the same; where the two disagree the program is `
 program is not remembered any more.
 
 Requests are handed over with the longest first, so that no worker is left alone with one of those at the end. Neither
-changes a verdict.
+changes a verdict. With a `CaseOrder`, the cases of a request that stops at the first failure run in the order that it has
+learned.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from coderl.case_order import CaseOrder, arranged, restored
 from sandbox import GradeRequest, Isolation, Outcome, Status, Verdict
 from sandbox.codec import CodecError, dumps
 from sandbox.limits import MEBIBYTE
@@ -71,8 +73,9 @@ class VerdictCache:
     Which ones depends on the program, its tests and how often they were asked for, not on chance.
     """
 
-    def __init__(self, grader: Grades, *, recheck: float, max_bytes: int = MAX_BYTES):
+    def __init__(self, grader: Grades, *, recheck: float, order: CaseOrder | None = None, max_bytes: int = MAX_BYTES):
         self._grader, self._recheck, self._max_bytes = grader, recheck, max_bytes
+        self._order = order
         self._known: OrderedDict[bytes, _Entry] = OrderedDict()
         self._flaky: list[Flaky] = []
         self._untrusted: set[bytes] = set()
@@ -92,7 +95,7 @@ class VerdictCache:
 
     def stream(self, requests: Iterable[GradeRequest], *, fresh: bool = False) -> Iterator[tuple[int, Verdict]]:
         remembered: list[tuple[int, Verdict]] = []
-        asked: list[tuple[int, bytes | None, GradeRequest, Verdict | None]] = []
+        asked: list[tuple[int, bytes | None, GradeRequest, list[int], Verdict | None]] = []
 
         def unknown() -> Iterator[GradeRequest]:
             for index, request in enumerate(requests):
@@ -104,14 +107,18 @@ class VerdictCache:
                     self._num_reused += 1
                     remembered.append((index, entry.verdict))
                 else:
-                    asked.append((index, key, request, entry.verdict if entry else None))
-                    yield request
+                    order = self._order.of(request) if self._order else list(range(len(request.cases)))
+                    asked.append((index, key, request, order, entry.verdict if entry else None))
+                    yield arranged(request, order)
 
         for place, verdict in self._grader.stream(unknown()):
             while remembered:
                 yield remembered.pop()
-            index, key, request, before = asked[place]
-            yield index, self._settled(key, request, before, verdict)
+            index, key, request, order, before = asked[place]
+            found = restored(verdict, order)
+            if self._order:
+                self._order.learn(request, found)
+            yield index, self._settled(key, request, before, found)
         yield from remembered
 
     def metrics(self) -> dict[str, float]:
@@ -202,7 +209,10 @@ def is_certain(request: GradeRequest, verdict: Verdict) -> bool:
 
 
 def _agree(one: Verdict, other: Verdict) -> bool:
-    return one.outcome is other.outcome and [c.outcome for c in one.cases] == [c.outcome for c in other.cases]
+    """Where both ran a case they found the same; they need not have run the same ones."""
+    pairs = zip(one.cases, other.cases, strict=True)
+    ran = [pair for pair in pairs if Outcome.SKIP not in (pair[0].outcome, pair[1].outcome)]
+    return one.status is other.status and all(a.outcome is b.outcome for a, b in ran)
 
 
 class _Digests:

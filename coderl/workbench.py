@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from accelerate import Accelerator
 
+from coderl.case_order import CaseOrder
 from coderl.config import RunConfig, SandboxConfig
 from coderl.learned import LearnedReward
 from coderl.policy import Policy
@@ -45,8 +47,8 @@ class Workbench:
         return items[self.accelerator.process_index :: self.accelerator.num_processes]
 
 
-def open_grader(config: SandboxConfig) -> VerdictCache:
-    """The grader that a run asks for. Raises SandboxUnavailable."""
+def open_grader(config: SandboxConfig, tasks: Sequence[Task] = ()) -> VerdictCache:
+    """The grader that a run on `tasks` asks for. Raises SandboxUnavailable."""
     if config.time_factor == "machine":
         config = config.model_copy(update={"time_factor": machine_factor(config.backend)})
     grader = Grader(
@@ -57,4 +59,5 @@ def open_grader(config: SandboxConfig) -> VerdictCache:
         endpoints=config.endpoints,
         preload=config.preload,
     )
-    return VerdictCache(grader, recheck=config.recheck)
+    order = CaseOrder(tasks) if config.case_order == "deciding" else None
+    return VerdictCache(grader, recheck=config.recheck, order=order)

@@ -77,6 +77,9 @@ class SandboxConfig(Section):
     time_factor: Annotated[float, Field(ge=0.05, le=100)] | Literal["machine"] = (
         1.0  # multiplies limits of time; machine: by what is measured at the start
     )
+    case_order: Literal["given", "deciding"] = (
+        "given"  # deciding: where the first failure decides, first the cases that failed most programs for their price
+    )
     recheck: float = Field(0.02, ge=0, le=1)  # share of remembered verdicts that is graded again; 1: all
     max_unscorable: float = Field(0.1, ge=0, le=1)  # share of a batch above which the run stops
 
