@@ -9,8 +9,10 @@ rltf       coderl's errors, but -0.3 + 1.3 * share passed where the program ran 
 
 from __future__ import annotations
 
+import ast
 import math
 
+from coderl.bandit_findings import bandit_harm
 from coderl.config import RewardConfig
 from coderl.program_rewards import ast_match, dataflow_match, harm, parsed
 from sandbox.verdict import CaseResult, Outcome, Status, Verdict, worst
@@ -72,10 +74,14 @@ def _text_parts(program: str, reference: str, config: RewardConfig) -> dict[str,
         "format": config.format_weight * (tree is not None),
         "ast": config.ast_weight * ast_match(tree, target) if tree and target and both else 0.0,
         "dataflow": config.dataflow_weight * dataflow_match(tree, target) if tree and target and both else 0.0,
-        "harm": -config.harm_weight * harm(tree) if tree else 0.0,
+        "harm": -config.harm_weight * _harm(program, tree, config.harm_source) if tree and config.harm_weight else 0.0,
     }
     weights = {name: getattr(config, f"{name}_weight") for name in parts}
     return {name: value for name, value in parts.items() if weights[name]}
+
+
+def _harm(program: str, tree: ast.Module, source: str) -> float:
+    return bandit_harm(program) if source == "bandit" else harm(tree)
 
 
 def _speedup(verdict: Verdict, reference: Verdict | None) -> float:

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
-from coderl import checkpoint
+from coderl import bandit_findings, checkpoint
 from coderl.checkpoint import Position
 from coderl.config import LearnedRewardConfig, RunConfig
 from coderl.config.run import ONLINE
@@ -115,6 +115,8 @@ def _evaluate_with_progress(
 
 @contextlib.contextmanager
 def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Workbench]:
+    if config.reward.harm_weight and config.reward.harm_source == "bandit":
+        bandit_findings.require()
     set_seed(derive(config.seed, "global") % 2**32)
     train, test = _load_all(config.tasks.train), _load_all(config.tasks.test)
     sft = _load_all(config.tasks.sft) if config.tasks.sft else train

@@ -140,3 +140,37 @@ def test_parts_normalised_before_the_sum_have_equal_say():
     equal = normalized_parts(given, groups)
     assert drowned[1] > 0.8 and drowned[0] < -0.8
     assert equal.tolist() == pytest.approx([0.0, 0.0, 2 * 0.5 / 0.57735, -2 * 0.5 / 0.57735, 0.0], abs=1e-3)
+
+
+def test_bandit_is_heard_where_the_config_says_so_and_nosec_silences_nothing():
+    pytest.importorskip("bandit", reason="the extra `harm` is not installed")
+    from coderl.bandit_findings import bandit_findings, bandit_harm
+
+    program = "import os, random\nassert os\nos.system(x)  # nosec\n"
+    assert ("B605", "HIGH") in bandit_findings(program)
+    assert bandit_harm(program) == 1.0  # the assert and the import of random are of low severity
+    assert bandit_harm("eval(x)\n") == 0.5
+    assert bandit_harm("import random\nassert random.random()\n") == 0.0
+    # a rule of our own that bandit lacks, and one of bandit's that we lack
+    assert (harm(tree("shutil.rmtree(x)")), bandit_harm("import shutil\nshutil.rmtree(x)\n")) == (0.5, 0.0)
+    weak = "import requests\nrequests.get(x, verify=False, timeout=1)\n"
+    assert (harm(tree(weak)), bandit_harm(weak)) == (0.0, 1.0)
+    assert parts(verdict("AC"), program=weak, harm_weight=0.5, harm_source="bandit")["harm"] == -0.5
+    assert parts(verdict("AC"), program=weak, harm_weight=0.5)["harm"] == 0.0
+
+
+def test_bandit_never_raises_for_what_a_program_holds():
+    pytest.importorskip("bandit", reason="the extra `harm` is not installed")
+    from coderl.bandit_findings import bandit_harm
+
+    for program in ("", "def f(:", "x = '\ud800'", "a" + ".b" * 3000, "\x00"):
+        assert bandit_harm(program) == 0.0
+
+
+def test_a_missing_bandit_is_one_clear_line(monkeypatch):
+    from coderl import bandit_findings
+    from coderl.errors import ConfigError
+
+    monkeypatch.setattr(bandit_findings, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"reward.harm_source: bandit is not installed: pip install 'coderl\[harm\]'"):
+        bandit_findings.require()

@@ -121,6 +121,7 @@ class RewardConfig(Section):
     ast_weight: float = Field(0.0, ge=0)  # added: times the share of the reference's sub-trees that the program has
     dataflow_weight: float = Field(0.0, ge=0)  # added: times the share of the reference's data-flow edges
     harm_weight: float = Field(0.0, ge=0)  # subtracted: times the severity of calls like os.system, at most 1
+    harm_source: Literal["rules", "bandit"] = "rules"  # who says what is harmful: our rules, or bandit (extra `harm`)
     forbidden_weight: float = Field(0.0, ge=0)  # subtracted where the sandbox saw a forbidden operation (SV)
     time_weight: float = Field(0.0, ge=0)  # times log2 of the speed-up over the reference, -1 to 1; not reproducible
     learned: LearnedRewardConfig | None = None  # null: execution alone
