@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,10 @@ from sandbox import (
     SuiteCase,
     Verdict,
 )
+from sandbox.build import Runnable
 from sandbox.coverage import claimed
+from sandbox.execute import Executor
+from sandbox.judge import Lost
 from sandbox.spec import Case
 
 SIGN = """\
@@ -134,6 +138,24 @@ def test_a_program_that_lies_about_its_lines_changes_no_verdict(grader: Grader, 
         assert (plain.outcome, plain.cases[0].output_digest) == (traced.outcome, traced.cases[0].output_digest)
         assert plain.outcome is not Outcome.AC or case is right
     assert graded(grader, "print(1)\n", right).coverage == Coverage(lines=(1,))  # and the next program is traced
+
+
+@pytest.mark.parametrize("fault", [Lost("gone"), OSError("full"), RuntimeError("a fault of ours")])
+def test_a_second_run_that_breaks_leaves_the_verdict_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    whole = Executor.calls
+
+    def calls(self: Executor, program: Runnable, *arguments: Any, **options: Any) -> Any:
+        if program.traced:
+            raise fault
+        return whole(self, program, *arguments, **options)
+
+    monkeypatch.setattr(Executor, "calls", calls)
+    with Grader(workers=1) as opened:
+        for source, outcome in ((SIGN, Outcome.AC), (SIGN.replace("return 1", "return 2"), Outcome.WA)):
+            verdict = graded(opened, source, sign(5, 1))
+            assert (verdict.outcome, verdict.coverage, verdict.attempts) == (outcome, None, 1)
 
 
 def test_claims_are_read_strictly() -> None:
