@@ -95,16 +95,17 @@ def evaluate_model(config: RunConfig, out: Path) -> Evaluation:
     """`coderl eval`: evaluate the policy of `config` as it is on tasks.test; writes `out` (JSON) and the samples beside it."""
     with workbench(config) as bench:
         tasks = bench.test_tasks[: config.eval.limit]
-        evaluation, rollouts = _evaluate_with_progress(bench, tasks, label="eval", step=0)
+        evaluation, rollouts = evaluate_with_progress(bench, tasks, label="eval", step=0)
         if bench.accelerator.is_main_process:
             atomic_write(out, evaluation.to_json())
             RolloutStore(out.with_suffix(".rollouts")).append("eval", 0, rollouts)
         return evaluation
 
 
-def _evaluate_with_progress(
+def evaluate_with_progress(
     bench: Workbench, tasks: list[Task], *, label: str, step: int
 ) -> tuple[Evaluation, list[Rollout]]:
+    """`evaluate` with a line of progress."""
     with Progress(total=len(tasks), description="eval" if label == "eval" else f"{label} eval") as progress:
 
         def on_progress(done: int, _total: int) -> None:
@@ -255,7 +256,7 @@ class _Session:
 
     def _evaluate(self, label: str, step: int, limit: int | None) -> dict[str, float]:
         tasks = self.bench.test_tasks[:limit]
-        evaluation, rollouts = _evaluate_with_progress(self.bench, tasks, label=label, step=step)
+        evaluation, rollouts = evaluate_with_progress(self.bench, tasks, label=label, step=step)
         values = evaluation.metrics()
         if self.bench.accelerator.is_main_process:
             make_directory(self.folder.evals_dir)

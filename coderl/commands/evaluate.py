@@ -14,6 +14,7 @@ from coderl.errors import ConfigError, RunFolderError
 if TYPE_CHECKING:
     from coderl.config import RunConfig
     from coderl.evaluate.passrate import Evaluation
+    from coderl.evaluate.tax import Tax
 
 
 def register(app: typer.Typer) -> None:
@@ -32,25 +33,82 @@ def evaluate(
     temperature: Annotated[float | None, typer.Option(help="0: greedy.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.")] = None,
     limit: Annotated[int | None, typer.Option(help="Take only the first tasks.")] = None,
-    out: Annotated[Path, typer.Option(help="The file of the result; the samples go beside it.")] = Path("eval.json"),
+    tax: Annotated[
+        str | None,
+        typer.Option(metavar="BEFORE", help="Alignment tax: what did the model lose against this one (run or model)?"),
+    ] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --tax: a file of plain text to measure perplexity on; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The result, samples beside it (default: eval.json; of a run's --tax: evals/tax.json in its folder)."
+        ),
+    ] = None,
 ) -> None:
-    """Measure pass@k of a model on tasks, with an interval over problems."""
+    """Measure pass@k of a model on tasks, with an interval over problems; or what it lost against an earlier one."""
     if config is not None and "=" in config:  # no CONFIG was given: this is the first KEY=VALUE
         overrides = [config, *(overrides or [])]
         config = None
     asked = {"samples_per_task": samples, "k": k, "temperature": temperature, "max_new_tokens": max_new_tokens}
     given = {name: value for name, value in {**asked, "limit": limit}.items() if value is not None}
     settings = eval_config(config, overrides or [], model, tasks, given)
-    if out.exists():
-        raise RunFolderError(f"{out}: already there; name another file with --out, or delete it")
-    if not out.parent.is_dir():
-        raise RunFolderError(f"{out}: there is no folder {out.parent}; make it, or name another file with --out")
+    if text and tax is None:
+        raise ConfigError("eval --text: perplexity is measured for --tax BEFORE: give both, or neither")
+    if tax is not None:
+        _alignment_tax(settings, tax, text or [], _free(out, config, "tax"))
+        return
+    out = _free(out, None, "eval")
     with needing_extra():
         from coderl.train import evaluate_model
     evaluation = evaluate_model(settings, out)
     for line in [*pass_rates(evaluation.metrics()), *details(evaluation)]:
         typer.echo(line)
     typer.echo(f"{len(evaluation.scores)} tasks; written to {out}")
+
+
+def _free(out: Path | None, run: str | None, name: str) -> Path:
+    """Where the result goes: `out`, or by default a file of that name among a run's evals or here. Raises RunFolderError."""
+    evals = Path(run) / "evals" if run is not None else Path()
+    chosen = out or (evals if evals.is_dir() else Path()) / f"{name}.json"
+    if chosen.exists():
+        raise RunFolderError(f"{chosen}: already there; name another file with --out, or delete it")
+    if not chosen.parent.is_dir():
+        raise RunFolderError(f"{chosen}: there is no folder {chosen.parent}; make it, or name another file with --out")
+    return chosen
+
+
+def _alignment_tax(settings: RunConfig, before: str, texts: list[Path], out: Path) -> None:
+    with needing_extra():
+        from coderl.alignment_tax import alignment_tax
+        from coderl.evaluate.losses import read_texts
+    found = alignment_tax(settings, before, read_texts(texts), out)
+    for line in tax_lines(found):
+        typer.echo(line)
+    typer.echo(f"written to {out}")
+
+
+def tax_lines(found: Tax) -> Iterator[str]:
+    """The verdict first, then every number that it rests on."""
+    yield f"{found.verdict}" + (f": {'; '.join(found.reasons)}" if found.reasons else "")
+    for change in found.sources:
+        d = change.difference
+        interval = f"{d.estimate:+.1%}, 95 % interval {d.low:+.1%} to {d.high:+.1%}"
+        yield f"pass@1 {change.source}: {change.before:.1%} to {change.after:.1%} ({interval})  {change.num_tasks} tasks"
+    yield (
+        f"tasks solved (half of the samples or more): {found.solved[0]} to {found.solved[1]}; lost {len(found.lost)}, "
+        f"gained {len(found.gained)}, McNemar p {found.mcnemar_p:.2g}"
+    )
+    for name, own in (("references", found.references), ("text", found.texts)):
+        if own is not None:
+            interval = f"{own.ratio:.3f} times, 95 % interval {own.low:.3f} to {own.high:.3f}"
+            yield f"perplexity of {name}: {own.before:.3g} to {own.after:.3g} ({interval})  {own.num_documents} documents"
+    yield (
+        f"tokens per completion {found.tokens[0]:.1f} to {found.tokens[1]:.1f}; cut off {found.truncated[0]:.1%} to "
+        f"{found.truncated[1]:.1%}; no program {found.no_program[0]:.1%} to {found.no_program[1]:.1%}"
+    )
 
 
 def pass_rates(values: dict[str, float]) -> Iterator[str]:

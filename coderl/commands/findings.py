@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coderl.commands.extras import needing_extra
+
+if TYPE_CHECKING:
+    from coderl.evaluate.overoptimisation import Curve
 
 
 def register(app: typer.Typer) -> None:
@@ -59,8 +62,17 @@ def overoptimisation(
         from coderl.findings import over_optimisation
     curves, file = over_optimisation(sources, out)
     for curve in curves:
-        typer.echo(f"{curve.name}: {curve.verdict}; alpha {curve.alpha:+.3f}, beta {curve.beta:+.3f}")
+        typer.echo(f"{curve.name}: {curve.verdict}" + _law(curve))
         for point in curve.points:
             at = f"N {point.at}" if curve.kind == "best_of_n" else f"step {point.at}"
             typer.echo(f"  {at:<9} KL {point.kl:.3f}  proxy {point.proxy:+.3f}  gold {point.gold:.1%}")
     typer.echo(f"written to {file} and {file.with_suffix('.svg')}")
+
+
+def _law(curve: Curve) -> str:
+    """
+    >>> from types import SimpleNamespace
+    >>> _law(SimpleNamespace(alpha=0.3, beta=0.1))
+    '; alpha +0.300, beta +0.100'
+    """
+    return "" if curve.alpha is None or curve.beta is None else f"; alpha {curve.alpha:+.3f}, beta {curve.beta:+.3f}"

@@ -37,15 +37,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """`kind` is "rl" or "best_of_n"; points by training step or N. `alpha` and `beta` are of the law above, NaN where
+    """`kind` is "rl" or "best_of_n"; points by training step or N. `alpha` and `beta` are of the law above, None where
     the points do not tell them: fewer than 3, or all beyond the first at much the same distance.
     """
 
     name: str
     kind: str
     points: tuple[Point, ...]
-    alpha: float
-    beta: float
+    alpha: float | None
+    beta: float | None
     over_optimised: bool
     verdict: str
 
@@ -101,12 +101,12 @@ def best_of_n_curve(name: str, choices: Sequence[Mapping[str, Any]], *, seed: in
     return _curve(name, "best_of_n", points, falls, "gold at the largest N below its peak, paired interval below 0")
 
 
-def fit(kind: str, points: Sequence[Point]) -> tuple[float, float]:
-    """alpha and beta by least squares on gold - gold of the first point, at d = sqrt(KL); NaN where d varies too little."""
+def fit(kind: str, points: Sequence[Point]) -> tuple[float, float] | tuple[None, None]:
+    """alpha and beta by least squares on gold - gold of the first point, at d = sqrt(KL); None where d varies too little."""
     distances = np.sqrt([p.kl for p in points[1:]])
     used = distances > 0
     if used.sum() < 2 or distances.max() < MIN_SPREAD * distances[used].min():
-        return math.nan, math.nan
+        return None, None
     d = distances[used]
     gain = np.array([p.gold - points[0].gold for p in points[1:]])[used]
     bend = -(d**2) if kind == "best_of_n" else -d * np.log(d)
