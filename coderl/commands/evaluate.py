@@ -13,6 +13,8 @@ from coderl.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from coderl.config import RunConfig
+    from coderl.evaluate.memorisation import Memorisation
+    from coderl.evaluate.passk import Difference
     from coderl.evaluate.passrate import Evaluation
     from coderl.evaluate.tax import Tax
 
@@ -41,24 +43,32 @@ def evaluate(
         list[Path] | None,
         typer.Option(help="With --tax: a file of plain text to measure perplexity on; may be repeated."),
     ] = None,
+    memorisation: Annotated[
+        bool, typer.Option("--memorisation", help="Has the model learned its training tasks by heart?")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The result, samples beside it (default: eval.json; of a run's --tax: evals/tax.json in its folder)."
+            help="The result, samples beside it (default: eval.json; of a run: its evals/tax.json or evals/memorisation.json)."
         ),
     ] = None,
 ) -> None:
-    """Measure pass@k of a model on tasks, with an interval over problems; or what it lost against an earlier one."""
+    """Measure pass@k of a model on tasks, with an interval over problems; or what it lost, or learned by heart."""
     if config is not None and "=" in config:  # no CONFIG was given: this is the first KEY=VALUE
         overrides = [config, *(overrides or [])]
         config = None
     asked = {"samples_per_task": samples, "k": k, "temperature": temperature, "max_new_tokens": max_new_tokens}
     given = {name: value for name, value in {**asked, "limit": limit}.items() if value is not None}
     settings = eval_config(config, overrides or [], model, tasks, given)
+    if tax is not None and memorisation:
+        raise ConfigError("eval --tax and --memorisation: each samples on its own; give one of them")
     if text and tax is None:
         raise ConfigError("eval --text: perplexity is measured for --tax BEFORE: give both, or neither")
     if tax is not None:
         _alignment_tax(settings, tax, text or [], _free(out, config, "tax"))
+        return
+    if memorisation:
+        _memorisation(settings, _free(out, config, "memorisation"))
         return
     out = _free(out, None, "eval")
     with needing_extra():
@@ -90,12 +100,47 @@ def _alignment_tax(settings: RunConfig, before: str, texts: list[Path], out: Pat
     typer.echo(f"written to {out}")
 
 
+def _memorisation(settings: RunConfig, out: Path) -> None:
+    with needing_extra():
+        from coderl.memory_check import memorisation
+    for line in memorisation_lines(memorisation(settings, out)):
+        typer.echo(line)
+    typer.echo(f"written to {out}")
+
+
+def memorisation_lines(found: Memorisation) -> Iterator[str]:
+    """The verdict first, then every number that it rests on; a measure that could not be taken is named."""
+    yield f"{found.verdict}" + (f": {'; '.join(found.reasons)}" if found.reasons else "")
+    if (own := found.overlap) is not None:
+        yield (
+            f"overlap with training references: samples on held-out tasks {own.samples:.1%}, held-out references "
+            f"{own.references:.1%} ({_difference(own.difference)}); whole copies {own.copies:.1%}, {own.reference_copies:.1%}"
+        )
+    if (exact := found.verbatim) is not None:
+        yield (
+            f"references completed word for word: trained {exact.trained:.1%} of {exact.num_trained}, held out "
+            f"{exact.held_out:.1%} of {exact.num_held_out} ({_difference(exact.difference)})"
+        )
+    if (other := found.renamed) is not None:
+        (a, b), (c, d) = other.trained, other.held_out
+        yield (
+            f"pass@1 with another name: trained {a:.1%} to {b:.1%}, held out {c:.1%} to {d:.1%} "
+            f"(loss {_difference(other.difference)})"
+        )
+    missing = [n for n in ("overlap", "verbatim", "renamed") if getattr(found, n) is None]
+    if missing:
+        yield f"not measured, for want of references or of functions to rename: {', '.join(missing)}"
+
+
+def _difference(d: Difference) -> str:
+    return f"{d.estimate:+.1%}, 95 % interval {d.low:+.1%} to {d.high:+.1%}"
+
+
 def tax_lines(found: Tax) -> Iterator[str]:
     """The verdict first, then every number that it rests on."""
     yield f"{found.verdict}" + (f": {'; '.join(found.reasons)}" if found.reasons else "")
     for change in found.sources:
-        d = change.difference
-        interval = f"{d.estimate:+.1%}, 95 % interval {d.low:+.1%} to {d.high:+.1%}"
+        interval = _difference(change.difference)
         yield f"pass@1 {change.source}: {change.before:.1%} to {change.after:.1%} ({interval})  {change.num_tasks} tasks"
     yield (
         f"tasks solved (half of the samples or more): {found.solved[0]} to {found.solved[1]}; lost {len(found.lost)}, "

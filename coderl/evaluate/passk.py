@@ -54,7 +54,7 @@ def bootstrap_interval(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Mean of b minus mean of a on the same problems, its interval, and how many resamples say that b is not better."""
+    """A difference of means, its interval, and the share of resamples in which it is not above 0."""
 
     estimate: float
     low: float
@@ -82,6 +82,26 @@ def paired_difference(
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Difference(
         estimate=float(differences.mean()),
+        low=float(low),
+        high=float(high),
+        share_not_better=float((means <= 0).mean()),
+    )
+
+
+def difference_of_means(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Difference:
+    """Mean of `first` less mean of `second`, on different problems: each is resampled on its own."""
+    means = _resampled_means(np.asarray(first, dtype=np.float64), num_resamples, seed)
+    means = means - _resampled_means(np.asarray(second, dtype=np.float64), num_resamples, seed + 1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Difference(
+        estimate=float(np.mean(first) - np.mean(second)),
         low=float(low),
         high=float(high),
         share_not_better=float((means <= 0).mean()),
