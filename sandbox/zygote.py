@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 
 from sandbox.cell import Cell, Work
 from sandbox.cell import build as build_plain
+from sandbox.dense import fill_holes
 from sandbox.inner import Driver, become
 from sandbox.workfiles import open_results
 
@@ -66,6 +67,7 @@ def main(descriptor: int) -> NoReturn:
     channel.send(json.dumps({"layers": cell.layers}).encode())
     armed = high_pipe()
     gc.collect()
+    fill_holes()
     gc.freeze()
     serve(channel, judge, cell, run_driver, armed)
 
