@@ -116,6 +116,7 @@ class Page:
         self.faults: list[str] = []
         self.dialogs: list[str] = []
         self.requests: list[str] = []
+        self.dragged: dict[str, Any] | None = None  # what a drag carries, after Input.setInterceptDrags
         self._loads = 0
 
     def call(self, method: str, **params: Any) -> Any:
@@ -133,6 +134,8 @@ class Page:
             self.faults.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Input.dragIntercepted":
+            self.dragged = params["data"]
         elif method == "Page.javascriptDialogOpening":
             self.dialogs.append(params["message"])
             self.call("Page.handleJavaScriptDialog", accept=True)
