@@ -244,3 +244,9 @@ def test_a_server_killed_with_9_goes_on_where_it_was(tmp_path):
     store = LabelStore(f"sqlite:///{tmp_path / 'pairs.labels.sqlite'}")
     assert [answer.kind.value for answer in store.answers()] == ["A", "B", "tie"]
     store.close()
+
+
+def test_the_page_needs_neither_torch_nor_matplotlib():
+    code = "import sys, coderl.label.sources, coderl.label.start; print({'torch', 'matplotlib'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
