@@ -4,8 +4,8 @@
 
 A step: 8 prompts x 8 samples, at most --tokens new tokens each (stop token as the model has it), programs graded, all weights
 updated once by AdamW. Both sides have the same model, prompts, grader, reward, sampling settings, precision, and one
-process, which is started for the measurement and reports its own peak resident memory. The first step of each is left
-out: it fills the caches of the libraries. TRL makes micro-batches of 8 samples; "TRL" is without gradient
+process, which is started for the measurement and reports its own peak resident memory. The first --warmup steps of
+each are left out. TRL makes micro-batches of 8 samples; "TRL" is without gradient
 checkpointing, which is its default and trades time for memory. With `--reward ast` the reward varies within nearly every
 group, so nothing is left out of the update; with `--reward tests` (0 or 1) groups that teach nothing cost coderl no update.
 """
@@ -34,7 +34,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder")
     parser.add_argument("--tokens", type=int, default=64, help="new tokens of a sample at most")
-    parser.add_argument("--steps", type=int, default=2, help="that are timed, after the first")
+    parser.add_argument("--steps", type=int, default=2, help="that are timed")
+    parser.add_argument("--warmup", type=int, default=1, help="steps before them")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--reward", choices=REWARDS, default="ast")
     parser.add_argument("--autocast", action="store_true", help="matrix products of both in bfloat16")
@@ -97,7 +98,7 @@ def run_config(options: argparse.Namespace, folder: str) -> Any:
             "generation": {"max_new_tokens": options.tokens, "batch_size": PROMPTS * SAMPLES},
             "reward": REWARDS[options.reward],
             "grpo": {
-                "steps": options.steps + 1,
+                "steps": options.warmup + options.steps,
                 "prompts_per_step": PROMPTS,
                 "samples_per_prompt": SAMPLES,
                 "micro_batch_tokens": 512,
@@ -121,7 +122,7 @@ def ours(options: argparse.Namespace) -> None:
         config = run_config(options, folder)
         with workbench(config) as bench:
             trainer = Trainer(bench, Grpo(bench, config.grpo, "grpo"), "grpo")
-            steps = [values for _, values in trainer.run(options.steps + 1)][1:]
+            steps = [values for _, values in trainer.run(options.warmup + options.steps)][options.warmup :]
     mean = {name: statistics.fmean(step[name] for step in steps) for name in steps[0]}
     parts = ", ".join(f"{part} {mean[f'time/{part}']:.1f}" for part in ("generate", "grade", "update"))
     idle = mean["rollout/groups_without_signal"]
@@ -180,6 +181,9 @@ def theirs(options: argparse.Namespace) -> None:
         ends: list[float] = []
 
         class Clock(TrainerCallback):  # type: ignore[misc]
+            def on_train_begin(self, *_: Any, **__: Any) -> None:
+                ends.append(time.perf_counter())
+
             def on_step_end(self, *_: Any, **__: Any) -> None:
                 ends.append(time.perf_counter())
 
@@ -187,7 +191,7 @@ def theirs(options: argparse.Namespace) -> None:
             output_dir=folder,
             use_cpu=True,
             bf16=options.autocast,
-            max_steps=options.steps + 1,
+            max_steps=options.warmup + options.steps,
             per_device_train_batch_size=SAMPLES,
             gradient_accumulation_steps=PROMPTS,
             num_generations=SAMPLES,
@@ -211,7 +215,7 @@ def theirs(options: argparse.Namespace) -> None:
                 callbacks=[Clock()],
             )
             trainer.train()
-    seconds = [b - a for a, b in itertools.pairwise(ends)]
+    seconds = [b - a for a, b in itertools.pairwise(ends)][options.warmup :]
     note = f"({statistics.fmean(lengths):.0f} tokens a sample, pass rate {statistics.fmean(passed):.2f})"
     report(seconds, note)
 

@@ -1,4 +1,4 @@
-"""From tasks to rewarded rollouts: prompt, sample, extract, grade, reward.
+"""From tasks to rewarded rollouts: prompt, sample, extract, grade, reward. A sample is graded while others are still drawn.
 
 Used by every method that learns from execution and by evaluation, so that all see the same programs and verdicts.
 """
@@ -10,23 +10,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from coderl.errors import TrainingStopped
 from coderl.extract import extract_program
 from coderl.generate import SampleRequest, generate
+from coderl.grading import Grading, Key
 from coderl.program_key import program_key
 from coderl.rewards import reward_parts, total
 from coderl.rollout import Rollout
 from coderl.seeds import derive
 from coderl.watchdog import doing
 from coderl.workbench import Workbench
-from sandbox import GradeRequest, Status
+from sandbox import Status, Verdict
 from tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """Rollouts grouped by task (all samples of a task are neighbours, in order), and what they cost."""
+    """Rollouts grouped by task (all samples of a task are neighbours, in order), and what they cost.
+
+    Grading goes on while samples are drawn; `grade_seconds` is what it took longer.
+    """
 
     rollouts: list[Rollout]
     generate_seconds: float
@@ -56,19 +61,22 @@ def collect(
     config, policy = bench.config, bench.policy
     started = time.perf_counter()
     prompts = [bench.renderer.render(task) for task in tasks]
+    stops = [(*config.generation.stop, *prompt.stop) for prompt in prompts]
     seen: dict[str, int] = {}
     requests = []
     for position, (task, prompt) in enumerate(zip(tasks, prompts, strict=True)):
-        stop = (*config.generation.stop, *prompt.stop)
         repeat = seen[task.id] = seen.get(task.id, -1) + 1
         if repeats is not None:
             repeat = repeats[position]
         for index in range(samples_per_task):
             seed = derive(config.seed, stage, step, task.id, repeat * samples_per_task + index)
-            requests.append(SampleRequest(key=(position, index), prompt_ids=prompt.ids, seed=seed, stop=stop))
-    with doing(f"{stage} step {step}", f"sampling {len(requests)} completions of {len(tasks)} tasks"):
-        samples = {
-            sample.key: sample
+            requests.append(
+                SampleRequest(key=(position, index), prompt_ids=prompt.ids, seed=seed, stop=stops[position])
+            )
+    seeds = {request.key: request.seed for request in requests}
+    drafts: dict[Any, Rollout] = {}
+    with Grading(bench, stop_early=stop_early, coverage=coverage) as grading:
+        with doing(f"{stage} step {step}", f"sampling {len(requests)} completions of {len(tasks)} tasks"):
             for sample in generate(
                 bench.accelerator.unwrap_model(policy.engine),
                 policy.tokenizer,
@@ -79,37 +87,40 @@ def collect(
                 temperature=temperature,
                 batch_size=config.generation.batch_size,
                 autocast=policy.autocast,
-            )
-        }
-    generated = time.perf_counter()
-    drafts = []
-    for request in requests:
-        position, index = request.key
-        sample, task, prompt = samples[request.key], tasks[position], prompts[position]
-        text = policy.decode(sample.ids)
-        drafts.append(
-            Rollout(
-                stage=stage,
-                step=step,
-                task_id=task.id,
-                sample_index=index,
-                seed=request.seed,
-                prompt_ids=prompt.ids,
-                completion_ids=sample.ids,
-                logprobs=sample.logprobs,
-                truncated=sample.truncated,
-                completion=text,
-                program=extract_program(
-                    task,
-                    text,
-                    response_prefix=prompt.response_prefix,
-                    stop=request.stop,
+            ):
+                position, index = sample.key
+                task, prompt = tasks[position], prompts[position]
+                text = policy.decode(sample.ids)
+                drafts[sample.key] = Rollout(
+                    stage=stage,
+                    step=step,
+                    task_id=task.id,
+                    sample_index=index,
+                    seed=seeds[sample.key],
+                    prompt_ids=prompt.ids,
+                    completion_ids=sample.ids,
+                    logprobs=sample.logprobs,
                     truncated=sample.truncated,
-                ),
-            )
-        )
-    owners = [tasks[request.key[0]] for request in requests]
-    rollouts = _grade(bench, owners, drafts, stop_early=stop_early, coverage=coverage, max_new_tokens=max_new_tokens)
+                    completion=text,
+                    program=extract_program(
+                        task,
+                        text,
+                        response_prefix=prompt.response_prefix,
+                        stop=stops[position],
+                        truncated=sample.truncated,
+                    ),
+                )
+                grading.submit(task, drafts[sample.key].program)
+        generated = time.perf_counter()
+        with doing(f"{stage} step {step}", f"grading {grading.num_programs} programs, {grading.first}"):
+            verdicts = grading.verdicts()
+    rollouts = _rewarded(
+        bench,
+        [tasks[request.key[0]] for request in requests],
+        [drafts[request.key] for request in requests],
+        verdicts,
+        max_new_tokens=max_new_tokens,
+    )
     return Collected(
         rollouts=rollouts,
         generate_seconds=generated - started,
@@ -117,36 +128,18 @@ def collect(
     )
 
 
-def _grade(
+def _rewarded(
     bench: Workbench,
     owners: Sequence[Task],
     drafts: Sequence[Rollout],
+    verdicts: dict[Key, Verdict],
     *,
-    stop_early: bool,
-    coverage: bool,
     max_new_tokens: int,
 ) -> list[Rollout]:
-    unique: dict[tuple[str, str], int] = {}
-    requests: list[GradeRequest] = []
-    for task, draft in zip(owners, drafts, strict=True):
-        if (task.id, draft.program) not in unique:
-            unique[task.id, draft.program] = len(requests)
-            requests.append(task.request(draft.program, stop_early=stop_early, coverage=coverage))
-    references: dict[str, int] = {}
-    for task in owners if bench.config.reward.time_weight else ():
-        if task.reference and task.id not in references:
-            references[task.id] = len(requests)
-            requests.append(task.request(task.reference))
-    first = (
-        f"grading {len(requests)} programs, the first of task {owners[0].id}:\n{requests[0].program.source}"
-        if requests
-        else ""
-    )
-    with doing(drafts[0].stage if drafts else "", first):
-        verdicts = bench.grader.grade(requests)
+    weighs_time = bool(bench.config.reward.time_weight)
     rollouts = []
     for task, draft in zip(owners, drafts, strict=True):
-        verdict = verdicts[unique[task.id, draft.program]]
+        verdict = verdicts[task.id, draft.program, False]
         parts = reward_parts(
             verdict,
             num_visible=len(task.visible),
@@ -155,7 +148,7 @@ def _grade(
             program=draft.program,
             reference=task.reference,
             length_share=len(draft.completion_ids) / max_new_tokens,
-            reference_verdict=verdicts[references[task.id]] if task.id in references else None,
+            reference_verdict=verdicts.get((task.id, task.reference, True)) if weighs_time else None,
         )
         rollouts.append(draft.with_(verdict=verdict, reward_parts=parts, reward=total(parts)))
     unscorable = [r for r in rollouts if math.isnan(r.reward)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,9 +11,11 @@ import pytest
 torch = pytest.importorskip("torch")
 accelerate = pytest.importorskip("accelerate")
 
+from coderl.collect import collect  # noqa: E402
 from coderl.config import NewModelConfig, PolicyConfig, parse  # noqa: E402
 from coderl.critic import critic_trunk  # noqa: E402
 from coderl.errors import ConfigError, ModelError, TrainingStopped  # noqa: E402
+from coderl.generate import generate  # noqa: E402
 from coderl.loop import Trainer  # noqa: E402
 from coderl.methods.grpo import Grpo  # noqa: E402
 from coderl.methods.ppo import Ppo  # noqa: E402
@@ -25,13 +28,16 @@ NEW = NewModelConfig(hidden_size=32, intermediate_size=64, num_layers=1, num_hea
 
 
 class ScriptedGrader:
-    """Gives the outcomes it was told, request after request."""
+    """Gives the outcomes it was told, request after request; samples of one length arrive in their order."""
 
     def __init__(self, outcomes):
         self._outcomes = outcomes
 
     def grade(self, requests):
         return [self._verdict(self._outcomes[i % len(self._outcomes)]) for i in range(len(requests))]
+
+    def stream(self, requests):
+        return enumerate(self.grade(list(requests)))
 
     @staticmethod
     def _verdict(outcome):
@@ -123,7 +129,8 @@ def test_remax_measures_against_the_greedy_completion():
     rollouts = method.collect(0).rollouts
     assert [r.advantage for r in rollouts] == [0.0, -1.0, 1.0, 0.0]
     del method.greedy_rewards
-    b.grader = ScriptedGrader(["AC", "WA"])  # of the two greedy programs
+    [first] = [t for t in b.train_tasks if t.id == rollouts[0].task_id]
+    b.grader = Solves(first)
     assert method.greedy_rewards(rollouts, 0).tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
@@ -134,6 +141,16 @@ def test_reinforce_pp_whitens_over_all_tokens_of_the_batch():
     assert tokens.mean().item() == pytest.approx(0.0, abs=1e-5)
     assert tokens.std().item() == pytest.approx(1.0, abs=1e-3)
     assert sorted({round(float(t), 4) for t in tokens})[0] < 0
+
+
+class Solves(ScriptedGrader):
+    """Only programs for one task pass."""
+
+    def __init__(self, task):
+        self._cases = task.request("").cases
+
+    def grade(self, requests):
+        return [self._verdict("AC" if r.cases == self._cases else "WA") for r in requests]
 
 
 class ByTask(ScriptedGrader):
@@ -435,3 +452,41 @@ def test_a_critic_that_reads_other_ids_and_one_that_is_shared_are_refused(tmp_pa
         critic_trunk(b.policy, b.config.policy, str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="critic_model is for critic separate"):
         bench(["AC"], ppo={"critic": "shared", "critic_model": "x"})
+
+
+def test_a_program_is_handed_to_the_grader_before_the_last_sample_is_drawn(monkeypatch):
+    """And gets the verdict that it would have got afterwards."""
+    b = bench([])
+    drawn, graded = [], threading.Event()
+
+    class Eager(Solves):
+        def stream(self, requests):
+            for index, request in enumerate(requests):
+                graded.set()
+                yield index, self.grade([request])[0]
+
+    def slow(*args, **kwargs):
+        for sample in generate(*args, **kwargs):
+            drawn.append(sample.key)
+            yield sample
+            assert graded.wait(20), "nothing was graded while samples were still being drawn"
+
+    monkeypatch.setattr("coderl.collect.generate", slow)
+    b.grader = Eager(b.train_tasks[0])
+    settings = {"stage": "0_grpo", "step": 0, "temperature": 1.0, "max_new_tokens": 12, "stop_early": True}
+    rollouts = collect(b, b.train_tasks[:3], samples_per_task=2, **settings).rollouts
+    assert len(drawn) == 6
+    assert [(r.task_id, r.sample_index) for r in rollouts] == [(t.id, i) for t in b.train_tasks[:3] for i in (0, 1)]
+    assert [r.reward for r in rollouts] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_a_grader_that_fails_while_samples_are_drawn_stops_the_step():
+    class Closed(ScriptedGrader):
+        def stream(self, requests):
+            raise RuntimeError("the grader is closed: make a new one")
+
+    b = bench([])
+    b.grader = Closed([])
+    settings = {"stage": "0_grpo", "step": 0, "temperature": 1.0, "max_new_tokens": 4, "stop_early": True}
+    with pytest.raises(RuntimeError, match="closed"):
+        collect(b, b.train_tasks[:2], samples_per_task=2, **settings)
