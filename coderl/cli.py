@@ -106,6 +106,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Empty the run folder first.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check config and tasks, then stop.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Write where the time goes, into RUN/profile/.")] = False,
 ) -> None:
     """Carry out all stages of a run, and write its report."""
     from coderl.config import load
@@ -123,7 +124,7 @@ def train(
 
     folder = RunFolder.resume(settings) if resume else RunFolder.create(settings, overwrite=overwrite)
     try:
-        run(settings, folder, resume=resume)
+        run(settings, folder, resume=resume, profile=profile)
     except KeyboardInterrupt:
         typer.echo(f"\ninterrupted; resume with: {_resume_command()}", err=True)
         raise typer.Exit(130) from None

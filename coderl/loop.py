@@ -21,6 +21,7 @@ from coderl.experience import Example, collate, pack
 from coderl.functional import learning_rate_factor, token_weights
 from coderl.methods.base import Experience, Method
 from coderl.seeds import derive
+from coderl.step_time import parts, whole
 from coderl.watched import Metrics, Watched, merged, of_all
 from coderl.workbench import Workbench
 
@@ -53,13 +54,12 @@ class Trainer:
         while self.step < num_steps:
             started = time.perf_counter()
             experience = self.method.collect(self.step)
-            metrics = dict(experience.metrics)
             collected = time.perf_counter()
-            metrics |= self._update(experience.examples, self.step, num_steps)
-            metrics["time/update"] = time.perf_counter() - collected
-            metrics["time/step"] = time.perf_counter() - started
-            metrics = merged(self._everywhere(metrics))
+            metrics = experience.metrics | self._update(experience.examples, self.step, num_steps)
+            updated = time.perf_counter()
+            metrics = merged(self._everywhere(metrics | parts(metrics, collected - started, updated - collected)))
             metrics |= self.method.after_step(metrics)
+            metrics |= whole(metrics, time.perf_counter() - started)
             self.step += 1
             yield experience, metrics
 

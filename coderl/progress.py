@@ -78,9 +78,9 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, done: int, values: dict[str, float]) -> None:
-        """`done` of `total` are done."""
-        numbers = live_numbers(values)
+    def update(self, done: int, values: dict[str, float], note: str = "") -> None:
+        """`done` of `total` are done; `note` goes behind the numbers."""
+        numbers = "  ".join(filter(None, [live_numbers(values), note]))
         if self._bar is not None:
             self._bar.update(self._task, completed=done, numbers=numbers)
             return

@@ -48,6 +48,7 @@ class RunFolder:
         self.evals_dir = path / "evals"
         self.cache_dir = path / "cache"  # what can be computed again
         self.tensorboard_dir = path / "tensorboard"
+        self.profile_dir = path / "profile"
         self._unlock: weakref.finalize[[int], RunFolder] | None = None
 
     @classmethod

@@ -7,6 +7,7 @@ moment and `run(..., resume=True)` goes on so that the metrics are the same as i
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from coderl.methods.sft import Sft
 from coderl.metrics import Metrics, Progress, read_metrics
 from coderl.monitor import Monitor
 from coderl.policy import load_policy
+from coderl.profiling import profiled
 from coderl.prompts import PromptRenderer
 from coderl.report import write_report
 from coderl.rollout import Rollout
@@ -45,6 +47,7 @@ from coderl.self_checks import first_step
 from coderl.stages.best_of_n import best_of_n
 from coderl.stages.pairs import pairs
 from coderl.stages.sample import sample
+from coderl.step_time import budget
 from coderl.store import RolloutStore
 from coderl.watchdog import place, watchdog
 from coderl.workbench import Workbench, open_grader
@@ -66,8 +69,10 @@ WITHOUT_TRAINING: dict[str, Callable[[Workbench, str], dict[str, float]]] = {
 }
 
 
-def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[str, float]:
+def run(config: RunConfig, folder: RunFolder, *, resume: bool = False, profile: bool = False) -> dict[str, float]:
     """Carry out all stages; returns the metrics of the last evaluation (empty if there was none).
+
+    With `profile` the run folder gets a folder profile/ that says where the time of each training stage goes.
 
     Raises CoderlError, SandboxError or TaskError, each with one line; the folder can then be resumed.
     """
@@ -81,7 +86,13 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False) -> dict[s
             metrics.event(*place(what), "hang", message)
 
         stack.enter_context(watchdog(folder.path, config.watchdog_seconds, report))
-        session = _Session(bench=bench, folder=folder, metrics=metrics, store=RolloutStore(folder.rollouts_dir))
+        session = _Session(
+            bench=bench,
+            folder=folder,
+            metrics=metrics,
+            store=RolloutStore(folder.rollouts_dir),
+            profile=profile and is_main,
+        )
         start = session.resume() if resume else Position(stage=0, step=0)
         last: dict[str, float] = {}
         for index in range(start.stage, len(config.stages)):
@@ -142,6 +153,13 @@ def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Wo
         )
 
 
+def has_bfloat16(bench: Workbench) -> bool:
+    """Whether this device multiplies bfloat16 faster than float32."""
+    if bench.accelerator.device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(bench.accelerator.device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _load_all(specs: list[str]) -> list[Task]:
     return [task for spec in specs for task in load_tasks(spec)]
 
@@ -154,6 +172,7 @@ class _Session:
     folder: RunFolder
     metrics: Metrics
     store: RolloutStore
+    profile: bool
 
     def resume(self) -> Position:
         """Load the newest checkpoint's weights and cut everything that was written after it."""
@@ -206,8 +225,13 @@ class _Session:
             if line["stage"] == label and "values" in line and line["step"] <= start_step:
                 monitor.observe(line["values"])
                 divergence.update(line["values"])
+        advise = functools.partial(budget, config=self.bench.config, stage=name, has_bfloat16=has_bfloat16(bench))
+        steps = trainer.run(stage.steps)
+        if self.profile:
+            skip = min(1, stage.steps - start_step - 1)  # the first step fills the caches of the libraries
+            steps = profiled(steps, self.folder.profile_dir, label, skip=skip, describe=advise)
         with Progress(total=stage.steps, done=start_step, description=label) as progress:
-            for experience, values in trainer.run(stage.steps):
+            for experience, values in steps:
                 found = gather(self.bench, list(zip(experience.places, experience.rollouts, strict=True)))
                 rollouts = [r.with_(step=trainer.step) for _, r in sorted(found, key=lambda item: item[0])]
                 updates = trainer.method.epochs * trainer.method.minibatches
@@ -223,7 +247,7 @@ class _Session:
                         self.metrics.event(label, trainer.step, "learned_reward_diverges", warning)
                     if rollouts:
                         self.store.append(label, trainer.step, rollouts)
-                progress.update(trainer.step, values)
+                progress.update(trainer.step, values, advise(values))
                 if stage.eval_every and trainer.step % stage.eval_every == 0:
                     self._evaluate(label, trainer.step, stage.eval_tasks)
                 if trainer.step % stage.checkpoint_every == 0:

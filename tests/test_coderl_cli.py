@@ -69,8 +69,8 @@ def trained(monkeypatch):
     """What the CLI hands to the trainer; put an exception in "raises" to let it fail."""
     seen = {}
 
-    def train(config, folder, *, resume):
-        seen.update(config=config, folder=folder, resume=resume)
+    def train(config, folder, *, resume, profile):
+        seen.update(config=config, folder=folder, resume=resume, profile=profile)
         if "raises" in seen:
             raise seen["raises"]
 
@@ -117,8 +117,14 @@ def test_train_makes_the_folder_and_hands_it_over_locked(here, run, trained):
     assert out == "report: runs/r/report.html\n"
     assert trained["config"].grpo.steps == 7
     assert trained["resume"] is False
+    assert trained["profile"] is False
     assert RunFolder.open("runs/r").config().grpo.steps == 7
     assert run("train", "c.yaml", "--overwrite")[0] == 2  # the first run still holds the lock
+
+
+def test_train_hands_over_the_wish_for_a_profile(here, run, trained):
+    assert run("train", "c.yaml", "--profile")[0] == 0
+    assert trained["profile"] is True
 
 
 def test_a_second_run_under_the_same_name_is_refused_and_overwritten_on_demand(here, run, trained):
@@ -326,7 +332,7 @@ def test_the_module_runs_as_a_program_and_dies_of_sigint_with_130(tmp_path):
     stub.write_text(
         "import sys, time, types\n"
         "module = types.ModuleType('coderl.train')\n"
-        "def run(config, folder, *, resume):\n"
+        "def run(config, folder, *, resume, profile):\n"
         "    print('training', flush=True)\n"
         "    time.sleep(60)\n"
         "module.run = run\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
@@ -81,6 +82,23 @@ def finished(settings: RunConfig) -> RunFolder:
     folder = RunFolder.create(settings)
     run(settings, folder)
     return folder
+
+
+def test_a_profiled_run_is_the_same_run_and_says_where_the_time_of_each_stage_goes(tmp_path):
+    plain = finished(config(tmp_path / "plain", stages=["sft", "grpo"]))
+    settings = config(tmp_path / "profiled", stages=["sft", "grpo"])
+    folder = RunFolder.create(settings)
+    run(settings, folder, profile=True)
+    assert lines(folder) == lines(plain)
+    told = (folder.profile_dir / "1_grpo.txt").read_text()
+    first = told.splitlines()
+    assert first[0].startswith("1_grpo: 4 steps")
+    seconds = {line.split()[0]: float(line.split()[1]) for line in first[1:7]}
+    assert list(seconds) == ["generate", "grade", "score", "update", "idle", "step"]
+    assert sum(seconds.values()) == pytest.approx(2 * seconds["step"], abs=0.005)
+    assert "aten::" in told and "operators of step 2" in told
+    with gzip.open(folder.profile_dir / "0_sft.trace.json.gz") as trace:
+        assert json.load(trace)["traceEvents"]
 
 
 @pytest.mark.parametrize("stages", [["sft", "grpo", "eval"], ["sft", "ppo", "eval"]])
