@@ -4,10 +4,11 @@
 
 A step: 8 prompts x 8 samples, at most --tokens new tokens each (stop token as the model has it), programs graded, all weights
 updated once by AdamW. Both sides have the same model, prompts, grader, reward, sampling settings, precision, and one
-process, which is started for the measurement and reports its own peak resident memory. The first --warmup steps of
-each are left out. TRL makes micro-batches of 8 samples; "TRL" is without gradient
-checkpointing, which is its default and trades time for memory. With `--reward ast` the reward varies within nearly every
-group, so nothing is left out of the update; with `--reward tests` (0 or 1) groups that teach nothing cost coderl no update.
+process, which is started for the measurement and reports its own peak resident memory. The first --warmup steps are left out.
+Beside seconds by the clock there is cpu time, which a busy machine changes less. TRL makes micro-batches of 8 samples;
+"TRL" is without gradient checkpointing, which is its default and trades time for memory. With `--reward ast` the reward varies
+within nearly every group, so nothing is left out of the update; with `--reward tests` (0 or 1) groups that teach nothing cost
+coderl no update.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def main() -> None:
             pairs = list(zip(found["coderl"], runs, strict=True))
             times = [statistics.median(a["seconds"]) / statistics.median(b["seconds"]) for a, b in pairs]
             memory = [a["peak_mib"] / b["peak_mib"] for a, b in pairs]
-            print(f"    coderl / {name}: time {spread(times)}, peak memory {spread(memory)}")
+            cpu = [statistics.median(a["cpu"]) / statistics.median(b["cpu"]) for a, b in pairs]
+            print(f"    coderl / {name}: time {spread(times)}, cpu time {spread(cpu)}, peak memory {spread(memory)}")
 
 
 def spread(values: list[float]) -> str:
@@ -108,9 +110,15 @@ def run_config(options: argparse.Namespace, folder: str) -> Any:
     )
 
 
-def report(seconds: list[float], note: str) -> None:
+def report(marks: list[tuple[float, float]], note: str) -> None:
+    """`marks` are the clock and the cpu time (seconds) at the beginning and after each step that is timed."""
+    seconds, cpu = ([b[i] - a[i] for a, b in itertools.pairwise(marks)] for i in (0, 1))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mib": peak, "note": note}), flush=True)
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mib": peak, "note": note}), flush=True)
+
+
+def mark() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def ours(options: argparse.Namespace) -> None:
@@ -122,12 +130,16 @@ def ours(options: argparse.Namespace) -> None:
         config = run_config(options, folder)
         with workbench(config) as bench:
             trainer = Trainer(bench, Grpo(bench, config.grpo, "grpo"), "grpo")
-            steps = [values for _, values in trainer.run(options.warmup + options.steps)][options.warmup :]
+            marks, steps = [mark()], []
+            for _, values in trainer.run(options.warmup + options.steps):
+                marks.append(mark())
+                steps.append(values)
+    steps = steps[options.warmup :]
     mean = {name: statistics.fmean(step[name] for step in steps) for name in steps[0]}
     parts = ", ".join(f"{part} {mean[f'time/{part}']:.1f}" for part in ("generate", "grade", "update"))
     idle = mean["rollout/groups_without_signal"]
     report(
-        [step["time/step"] for step in steps],
+        marks[options.warmup :],
         f"({parts}; {mean['rollout/length']:.0f} tokens a sample, pass rate {mean['rollout/pass_rate']:.2f}, "
         f"{idle:.0%} of the groups without signal)",
     )
@@ -178,14 +190,14 @@ def theirs(options: argparse.Namespace) -> None:
                 for t, program, verdict in zip(owners, programs, verdicts, strict=True)
             ]
 
-        ends: list[float] = []
+        marks: list[tuple[float, float]] = []
 
         class Clock(TrainerCallback):  # type: ignore[misc]
             def on_train_begin(self, *_: Any, **__: Any) -> None:
-                ends.append(time.perf_counter())
+                marks.append(mark())
 
             def on_step_end(self, *_: Any, **__: Any) -> None:
-                ends.append(time.perf_counter())
+                marks.append(mark())
 
         arguments = GRPOConfig(
             output_dir=folder,
@@ -215,9 +227,8 @@ def theirs(options: argparse.Namespace) -> None:
                 callbacks=[Clock()],
             )
             trainer.train()
-    seconds = [b - a for a, b in itertools.pairwise(ends)][options.warmup :]
     note = f"({statistics.fmean(lengths):.0f} tokens a sample, pass rate {statistics.fmean(passed):.2f})"
-    report(seconds, note)
+    report(marks[options.warmup :], note)
 
 
 if __name__ == "__main__":
