@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from coderl import cli
+from coderl.arena.page import render
+from coderl.arena.play import play
 from coderl.arena.players import games_by_execution, games_by_pairs, read_player
 from coderl.arena.ratings import Game, bradley_terry, elo, rate, to_rating, with_draws
 from coderl.pairs import Pair, write_pairs
@@ -17,9 +19,16 @@ from coderl.store import RolloutStore
 WINS = np.array([[0, 7, 3, 1], [2, 0, 4, 2.5], [1, 3, 0, 6], [0.5, 2, 1, 0]], dtype=float)
 
 
-def game(first, second, problem="p", wins=1.0, ties=0.0, source="human"):
+def game(first, second, problem="p", wins=1.0, ties=0.0, source="human", weight=1.0):
     return Game(
-        first=first, second=second, problem=problem, wins=wins, ties=ties, losses=1 - wins - ties, source=source
+        first=first,
+        second=second,
+        problem=problem,
+        wins=wins,
+        ties=ties,
+        losses=1 - wins - ties,
+        source=source,
+        weight=weight,
     )
 
 
@@ -58,13 +67,13 @@ def test_an_imaginary_draw_keeps_a_player_that_wins_everything_finite():
 def test_elo_is_the_sequence_that_a_hand_computes():
     # 1 beats 2 (k 32): 1016, 984.  2 and 3 draw: expected of 2 is 1/(1+10^(16/400)) = 0.476990, so +0.736 and -0.736.
     # 3 beats 1: expected of 3 is 1/(1+10^((1016-999.2637)/400)) = 0.475932, so +16.770.
-    [ratings] = elo(3, [(0, 1, 1.0), (1, 2, 0.5), (2, 0, 1.0)], k=32.0)
+    [ratings] = elo(3, [(0, 1, 1.0, 1.0), (1, 2, 0.5, 1.0), (2, 0, 1.0, 1.0)], k=32.0)
     assert ratings == pytest.approx([1016 - 16.770, 984 + 0.736, 1000 - 0.736 + 16.770], abs=2e-3)
     assert ratings.sum() == pytest.approx(3000)
 
 
 def test_the_order_of_games_changes_elo_and_a_skipped_game_changes_nothing():
-    games = [(0, 1, 1.0), (1, 0, 1.0), (0, 1, 1.0)]
+    games = [(0, 1, 1.0, 1.0), (1, 0, 1.0, 1.0), (0, 1, 1.0, 1.0)]
     rows = elo(2, games, order=np.array([[0, 1, 2, -1], [0, 2, 1, -1], [-1, 0, 2, 1]]))
     assert rows[1] == pytest.approx(rows[2])
     assert abs(rows[0][0] - rows[1][0]) > 0.1
@@ -101,6 +110,16 @@ def test_problems_are_resampled_and_not_games():
         [s.score for s in rate(games, num_resamples=400)[0] if s.player == "a"] for games in (copied, single)
     )
     assert (narrow.low, narrow.high) == pytest.approx((wide.low, wide.high))
+
+
+def test_a_game_of_weight_two_counts_as_two():
+    once = [game("a", "b", str(p), wins=float(p % 3 > 0)) for p in range(30)]
+    heavy = [*once[:10], *(game(g.first, g.second, g.problem, wins=g.wins, weight=2.0) for g in once[10:])]
+    [twice], [weighed] = ([s for s in rate(games)[0] if s.player == "a"] for games in ([*once, *once[10:]], heavy))
+    assert weighed.rating == twice.rating and weighed.score == twice.score
+    [meeting], [other] = rate(heavy)[1], rate([*once, *once[10:]])[1]
+    assert (meeting.wins, meeting.losses) == pytest.approx((other.wins, other.losses))
+    assert elo(2, [(0, 1, 1.0, 2.0)], k=16.0) == pytest.approx(elo(2, [(0, 1, 1.0, 1.0)], k=32.0))
 
 
 def test_players_that_never_met_are_not_put_on_one_scale():
@@ -195,3 +214,23 @@ def test_what_cannot_be_rated_is_one_line(two, tmp_path, monkeypatch, capsys, pl
     assert cli.main() == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "arena.json").exists()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_fits_a_phone_and_asks_for_nothing(two, tmp_path, dark):
+    pytest.importorskip("websockets")
+    from browser import Browser
+
+    players = [f"a-name-that-is-long-enough-to-be-cut-{i}={path}" for i, path in enumerate(two)]
+    tables, notes = play(players, [], seed=0)
+    file = tmp_path / "arena.html"
+    file.write_text(render(tables, notes))
+    with Browser() as browser:
+        page = browser.page(width=390, height=844, dark=dark)
+        page.open(file.as_uri())
+        assert page.run("document.documentElement.scrollWidth") == 390
+        assert page.run("document.querySelectorAll('svg circle').length") == 2
+        background, ink = (page.run(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color"))
+        assert (sum(map(int, background[4:-1].split(","))) < sum(map(int, ink[4:-1].split(",")))) == dark
+        assert page.faults == [] and page.requests == [file.as_uri()]

@@ -120,7 +120,8 @@ def games_by_pairs(players: Sequence[Player], pairs: Iterable[Pair]) -> Attribut
         won = 0.0 if pair.tie else 1.0
         games.append(
             Game(
-                first=first, second=second, problem=pair.task_id, wins=won, losses=0.0, ties=1 - won, source=pair.source
+                first=first, second=second, problem=pair.task_id, wins=won, losses=0.0, ties=1 - won, source=pair.source,
+                weight=pair.weight,
             )
-        )
+        )  # fmt: skip
     return Attributed(games=games, unknown=unknown, doubtful=doubtful)

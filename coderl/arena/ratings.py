@@ -35,6 +35,7 @@ class Game:
     losses: float
     ties: float
     source: str  # "execution", "human", "ai"
+    weight: float = 1.0  # how often it counts, as that of a pair
 
     def __post_init__(self) -> None:
         if self.first == self.second:
@@ -117,28 +118,29 @@ def to_rating(log_strengths: Floats) -> Floats:
 
 def elo(
     num_players: int,
-    games: Sequence[tuple[int, int, float]],
+    games: Sequence[tuple[int, int, float, float]],
     *,
     k: float = 16.0,
     order: NDArray[np.int64] | None = None,
 ) -> Floats:
-    """Ratings (R, M) after the games (first, second, score of first), played in each row of `order` (R, G); -1 skips.
+    """Ratings (R, M) after the games (first, second, score of first, weight), played in each row of `order` (R, G); -1 skips.
 
-    Elo 1978: r <- r + k (score - 1 / (1 + 10^((r_other - r) / 400))), all players starting at 1000.
+    Elo 1978: r <- r + k weight (score - 1 / (1 + 10^((r_other - r) / 400))), all players starting at 1000.
 
-    >>> elo(2, [(0, 1, 1.0), (0, 1, 1.0)], k=32.0).round(2).tolist()  # 1/2 expected, then 1 / (1 + 10^(-32/400)) = 0.5459
+    >>> elo(2, [(0, 1, 1.0, 1.0)] * 2, k=32.0).round(2).tolist()  # 1/2 expected, then 1 / (1 + 10^(-32/400)) = 0.5459
     [[1030.53, 969.47]]
     """
     rows = np.arange(len(games))[None, :] if order is None else order
     first = np.array([g[0] for g in games])
     second = np.array([g[1] for g in games])
     score = np.array([g[2] for g in games])
+    step = k * np.array([g[3] for g in games])
     ratings = np.full((len(rows), num_players), MEAN)
     every = np.arange(len(rows))
     for column in rows.T:
         a, b = first[column], second[column]
         expected = 1 / (1 + 10 ** ((ratings[every, b] - ratings[every, a]) / SCALE))
-        change = np.where(column >= 0, k * (score[column] - expected), 0.0)
+        change = np.where(column >= 0, step[column] * (score[column] - expected), 0.0)
         ratings[every, a] += change
         ratings[every, b] -= change
     return ratings
@@ -160,8 +162,8 @@ def rate(
     which = {problem: i for i, problem in enumerate(problems)}
     won = np.zeros((len(problems), len(players), len(players)))  # (P, M, M)
     for g in games:
-        won[which[g.problem], at[g.first], at[g.second]] += g.score
-        won[which[g.problem], at[g.second], at[g.first]] += 1 - g.score
+        won[which[g.problem], at[g.first], at[g.second]] += g.weight * g.score
+        won[which[g.problem], at[g.second], at[g.first]] += g.weight * (1 - g.score)
     generator = np.random.default_rng(seed)
     drawn = generator.integers(len(problems), size=(num_resamples, len(problems)))
     counts = np.stack([np.bincount(row, minlength=len(problems)) for row in drawn]).astype(float)  # (R, P)
@@ -169,7 +171,7 @@ def rate(
 
     ratings = to_rating(bradley_terry(with_draws(won.sum(0), num_draws)))
     rating_samples = to_rating(bradley_terry(with_draws(resampled, num_draws)))
-    played = [(at[g.first], at[g.second], g.score) for g in games]
+    played = [(at[g.first], at[g.second], g.score, g.weight) for g in games]
     orders = np.stack([generator.permutation(len(played)) for _ in range(NUM_ORDERS)])
     elos = elo(len(players), played, order=orders).mean(0)
     elo_samples = elo(
@@ -205,9 +207,10 @@ def rate(
 
 def _meeting(games: Sequence[Game], first: str, second: str, score: Estimate) -> Meeting:
     own = [g for g in games if {g.first, g.second} == {first, second}]
-    wins = sum(g.wins if g.first == first else g.losses for g in own) / len(own)
-    losses = sum(g.losses if g.first == first else g.wins for g in own) / len(own)
-    ties = sum(g.ties for g in own) / len(own)
+    total = sum(g.weight for g in own)
+    wins = sum(g.weight * (g.wins if g.first == first else g.losses) for g in own) / total
+    losses = sum(g.weight * (g.losses if g.first == first else g.wins) for g in own) / total
+    ties = sum(g.weight * g.ties for g in own) / total
     return Meeting(first=first, second=second, num_games=len(own), wins=wins, losses=losses, ties=ties, score=score)
 
 
