@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sandbox import languages
+from sandbox import languages, relative
 from sandbox.backend import SandboxUnavailable
 from sandbox.commands import replay, serve
 from sandbox.container import IMAGE
@@ -63,12 +63,23 @@ def grade(
         Path | None, typer.Option(help="Write a file for each sample into this folder, for `sandbox replay`.")
     ] = None,
     time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
+    relative_limits: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Limit of cpu time: this times what the task's reference solution needs, in half seconds."
+        ),
+    ] = None,
     preload: PreloadOption = None,
 ) -> None:
     """Grade every sample against its task."""
     with _faults():
-        rows = read_samples(samples, read_tasks(tasks))
-        times = TimeFactors(machine=read_factor(time_factor, backend))
+        known = read_tasks(tasks)
+        rows = read_samples(samples, known)
+        if relative_limits is not None and time_factor != "1":
+            raise BadInput(
+                "--time-factor: a reference solution was as slow as this machine: give it or --relative-limits"
+            )
+        times = TimeFactors(machine=read_factor(time_factor, backend), languages=relative_limits is None)
         with Grader(
             backend=backend,
             workers=workers,
@@ -77,6 +88,8 @@ def grade(
             endpoints=endpoint or (),
             preload=preload or (),
         ) as grader:
+            if relative_limits is not None:
+                rows = relative.relative_limits(rows, known, relative_limits, grader)
             verdicts = grader.grade([row.request for row in rows])
         if out is not None:
             pairs = zip(rows, verdicts, strict=True)

@@ -96,13 +96,13 @@ def time_limit(problem: Problem, found: Sequence[Submission], grader: Grader) ->
     if problem.time.seconds is not None:
         return problem.time.seconds
     accepted = [one for one in found if one.demand.outcomes == FOLDERS["accepted"]]
-    limits = _timed(problem.limits, MEASURED_SECONDS)
+    limits = timed(problem.limits, MEASURED_SECONDS)
     requests = [problem.request(one.program, limits) for one in accepted if one.program is not None]
     right = [verdict for verdict in grader.grade(requests) if verdict.status is Status.PASS or problem.scoring]
-    slowest = max((_slowest(verdict) for verdict in right), default=None)
-    if slowest is None:
+    seconds = max((slowest(verdict) for verdict in right), default=None)
+    if seconds is None:
         raise BadInput(f"{problem.folder}: no time limit, and no accepted submission to find one by: give --time-limit")
-    return relative_limit(slowest, problem.time.multiplier, problem.time.resolution)
+    return relative_limit(seconds, problem.time.multiplier, problem.time.resolution)
 
 
 def relative_limit(slowest_seconds: float, multiplier: float, resolution: float = 1.0) -> float:
@@ -122,7 +122,7 @@ def judge(
     on_judged: Callable[[int], None] = lambda i: None,
 ) -> list[Judged]:
     """The line of each submission, in their order; a time limit of `seconds` for each test."""
-    limits = _timed(problem.limits, seconds)
+    limits = timed(problem.limits, seconds)
     runnable = [i for i, one in enumerate(found) if one.program is not None]
     lines = [Judged(submission=one, note=one.fault) for one in found]
     requests = [problem.request(program, limits) for i in runnable if (program := found[i].program) is not None]
@@ -156,7 +156,7 @@ def _judged(problem: Problem, one: Submission, verdict: Verdict) -> Judged:
         submission=one,
         outcome=outcome,
         score=score,
-        seconds=_slowest(verdict),
+        seconds=slowest(verdict),
         right=not faults if demands else None,
         note="; ".join([*faults, *([where + verdict.detail] if verdict.detail else [])]),
     )
@@ -166,11 +166,13 @@ def _match(wanted: Sequence[tuple[Outcome, ...]], got: Sequence[Outcome]) -> boo
     return len(wanted) == len(got) and all(outcome in allowed for allowed, outcome in zip(wanted, got, strict=True))
 
 
-def _slowest(verdict: Verdict) -> float:
+def slowest(verdict: Verdict) -> float:
+    """Seconds of cpu time of the case that took most."""
     return max((case.cpu_ms for case in verdict.cases), default=0.0) / 1000
 
 
-def _timed(limits: Limits, seconds: float) -> Limits:
+def timed(limits: Limits, seconds: float) -> Limits:
+    """`limits` with `seconds` of cpu time, and a little over twice that by the clock."""
     return replace(limits, cpu_seconds=seconds, wall_seconds=2 * seconds + 1)
 
 

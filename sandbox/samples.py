@@ -2,8 +2,8 @@
 
 Tasks, one JSON object a line (.gz is fine), in one of three forms:
 
-- ours: {"id": .., "cases": [..], "groups": [..], "limits": {..}, "checker": .., "language": ..}, the last four optional, in
-  the grammar of `sandbox.forms`.
+- ours: {"id": .., "cases": [..], "groups": [..], "limits": {..}, "checker": .., "language": ..,
+  "reference": ..}, the last five optional, in the grammar of `sandbox.forms`.
 - HumanEval's: {"task_id": .., "prompt": .., "entry_point": .., "test": ..}.
 - that of `tasks` (docs/tasks.md), which `coderl tasks export` writes: all cases count, visible and hidden.
 
@@ -31,7 +31,7 @@ from sandbox.lift import humaneval
 from sandbox.limits import Limits
 from sandbox.spec import Case, GradeRequest, Group, Program, Rule
 
-_OURS = {"id", "cases", "groups", "limits", "checker", "language"}
+_OURS = {"id", "cases", "groups", "limits", "checker", "language", "reference"}
 # The fields of a task for training, of which grading needs a few.
 TASK_FIELDS = frozenset({
     "id", "prompt", "style", "split", "visible", "hidden", "entry_point", "signature", "language", "reference", "checker",
@@ -51,6 +51,14 @@ class FileTask:
     groups: tuple[Group, ...] = ()
     prompt: str = ""
     language: str = "python"
+    reference: str = ""  # a whole program that passes; "" where none is known
+
+    def request(self, source: str) -> GradeRequest:
+        """Grade `source` against it."""
+        program = Program(source=source, language=self.language)
+        return GradeRequest(
+            program=program, cases=self.cases, limits=self.limits, checker=self.checker, groups=self.groups
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +101,7 @@ def _lines(path: Path, tasks: dict[str, FileTask]) -> Iterator[FileSample]:
         task = tasks[task_id]
         whole = "solution" in row
         source = _get(where, row, "solution", str) if whole else task.prompt + _get(where, row, "completion", str)
-        yield _sample(task, source)
+        yield FileSample(task_id=task.id, request=task.request(source))
 
 
 def _folder(path: Path, tasks: dict[str, FileTask]) -> Iterator[FileSample]:
@@ -108,20 +116,10 @@ def _folder(path: Path, tasks: dict[str, FileTask]) -> Iterator[FileSample]:
             continue
         for file in sorted(folders[name].glob("*.py"), key=lambda file: (len(file.name), file.name)):
             try:
-                yield _sample(task, file.read_text(encoding="utf-8", errors="surrogateescape"))
+                source = file.read_text(encoding="utf-8", errors="surrogateescape")
             except OSError as error:
                 raise BadInput(f"{file}: cannot be read ({error.strerror}): check the path") from None
-
-
-def _sample(task: FileTask, source: str) -> FileSample:
-    request = GradeRequest(
-        program=Program(source=source, language=task.language),
-        cases=task.cases,
-        limits=task.limits,
-        checker=task.checker,
-        groups=task.groups,
-    )
-    return FileSample(task_id=task.id, request=request)
+            yield FileSample(task_id=task.id, request=task.request(source))
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -198,7 +196,11 @@ def _training(where: str, row: dict[str, Any]) -> FileTask:
     if row.get("schema", 1) != 1:
         raise BadInput(f"{where}: schema is {row['schema']!r}: this version reads schema 1")
     cases = [*_get(where, row, "visible", list, []), *_get(where, row, "hidden", list, [])]
-    ours = {key: row[key] for key in ("id", "limits", "checker", "groups", "language") if row.get(key) is not None}
+    ours = {
+        key: row[key]
+        for key in ("id", "limits", "checker", "groups", "language", "reference")
+        if row.get(key) is not None
+    }
     is_head = _get(where, row, "style", str, "instruction") == "completion"
     prompt = _get(where, row, "prompt", str, "") if is_head else ""
     return replace(_ours(where, {**ours, "cases": cases}), prompt=prompt)
@@ -210,7 +212,9 @@ def _humaneval(where: str, row: dict[str, Any]) -> FileTask:
         case = humaneval(prompt, entry_point, _get(where, row, "test", str))
     except (SyntaxError, ValueError) as error:
         raise BadInput(f"{where}: prompt or test: {error}: give Python that defines {entry_point!r}") from None
-    return FileTask(id=_get(where, row, "task_id", str), cases=(case,), prompt=prompt)
+    body = _get(where, row, "canonical_solution", str, "")
+    reference = prompt + body if body else ""
+    return FileTask(id=_get(where, row, "task_id", str), cases=(case,), prompt=prompt, reference=reference)
 
 
 def _ours(where: str, row: dict[str, Any]) -> FileTask:
@@ -232,6 +236,7 @@ def _ours(where: str, row: dict[str, Any]) -> FileTask:
         limits=_read(where, read_limits, row.get("limits", {})),
         checker=None if checker is None else _read(where, read_rule, checker),
         language=language,
+        reference=_get(where, row, "reference", str, ""),
     )
 
 

@@ -168,3 +168,33 @@ def test_preloaded_modules_are_there_and_a_missing_one_is_one_line(tmp_path: Pat
     assert done.returncode == 2
     assert "preload 'no_such_module'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_limits_relative_to_the_reference_are_what_it_needs_times_the_factor(tmp_path: Path) -> None:
+    task = {
+        "id": "a",
+        "cases": [{"stdin": "1000", "stdout": "0"}],
+        "checker": "tokens",
+        "reference": "input(); print(0)",
+    }
+    slow = "import time\nwhile time.process_time() < 1.5: pass\nprint(0)"
+    tasks = lines(tmp_path / "tasks.jsonl", task)
+    samples = lines(
+        tmp_path / "samples.jsonl", {"task_id": "a", "solution": slow}, {"task_id": "a", "solution": "print(0)"}
+    )
+    common = ("grade", tasks, samples, "--workers", 1, "--out", "results.jsonl")
+    for options, wanted in (((), ["AC", "AC"]), (("--relative-limits", 2), ["TLE", "AC"])):
+        done = sandbox(*common, *options, cwd=tmp_path)
+        results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+        assert [result["outcome"] for result in results] == wanted, done.stderr
+
+
+def test_a_task_whose_reference_tells_no_time_is_named(tmp_path: Path) -> None:
+    samples = lines(tmp_path / "samples.jsonl", {"task_id": "stdio", "solution": "print(4)"})
+    for extra, word in (({}, "has no reference"), ({"reference": "print(5)"}, "not accepted (WA")):
+        tasks = lines(tmp_path / "tasks.jsonl", STDIO | extra)
+        done = sandbox("grade", tasks, samples, "--relative-limits", 2, "--out", "results.jsonl", cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert "'stdio'" in done.stderr and word in done.stderr and not (tmp_path / "results.jsonl").exists()
+    done = sandbox("grade", tasks, samples, "--relative-limits", 2, "--time-factor", 2, cwd=tmp_path)
+    assert done.returncode == 2 and "--relative-limits" in done.stderr
