@@ -32,7 +32,7 @@ def alignment_tax(config: RunConfig, before: str, texts: Mapping[str, str], out:
             f"eval --tax: {error}: nothing can be compared; `sandbox doctor` checks this machine"
         ) from error
     if is_main_process():
-        atomic_write(out, (json.dumps(asdict(found), indent=1) + "\n").encode())
+        atomic_write(out, (json.dumps({"told": [*found.told()], **asdict(found)}, indent=1) + "\n").encode())
     return found
 
 

@@ -31,7 +31,10 @@ def tradeoff(runs: Sequence[Path], out: Path | None) -> tuple[tuple[harmless.Pat
     folders = [RunFolder.open(run) for run in runs]
     paths = harmless.front([_path(folder) for folder in folders])
     file = out or _evals(folders[0]) / "tradeoff.json"
-    atomic_write(file, (json.dumps({"paths": [asdict(path) for path in paths]}, indent=1) + "\n").encode())
+    told = [line for path in paths for line in path.told()]
+    atomic_write(
+        file, (json.dumps({"told": told, "paths": [asdict(path) for path in paths]}, indent=1) + "\n").encode()
+    )
     plot_tradeoff(paths, file.with_suffix(".svg"))
     return paths, file
 
@@ -53,7 +56,10 @@ def over_optimisation(sources: Sequence[Path], out: Path | None) -> tuple[list[C
     if out is None:
         directory = _evals(RunFolder.open(sources[0])) if sources[0].is_dir() else sources[0].parent
         out = directory / "overoptimisation.json"
-    atomic_write(out, (json.dumps({"curves": [asdict(curve) for curve in known]}, indent=1) + "\n").encode())
+    told = [line for curve in known for line in curve.told()]
+    atomic_write(
+        out, (json.dumps({"told": told, "curves": [asdict(curve) for curve in known]}, indent=1) + "\n").encode()
+    )
     plot_overoptimisation(known, out.with_suffix(".svg"))
     return known, out
 

@@ -55,7 +55,7 @@ def memorisation(config: RunConfig, out: Path) -> Memorisation:
             renaming,
         )
     if is_main_process():
-        atomic_write(out, (json.dumps(asdict(found), indent=1) + "\n").encode())
+        atomic_write(out, (json.dumps({"told": [*found.told()], **asdict(found)}, indent=1) + "\n").encode())
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
+from command_line import coderl
 
 from coderl.evaluate.harmless import Path, Point, front, judge, point
 
@@ -107,15 +107,6 @@ def run_folder(tmp_path):
     folder.metrics_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     folder.unlock()
     return folder
-
-
-def coderl(monkeypatch, capsys, *arguments):
-    from coderl import cli
-
-    monkeypatch.setattr(sys, "argv", ["coderl", *map(str, arguments)])
-    code = cli.main()
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def test_the_trade_off_of_a_run_is_told_by_step_and_left_in_its_evals(run_folder, monkeypatch, capsys):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
+from command_line import coderl, save_tiny_model
 
 from coderl.evaluate.memorisation import References, conclude, overlap, renamed_change, verbatim
 from coderl.evaluate.renaming import renamed
@@ -132,25 +132,7 @@ def test_a_test_program_calls_the_new_name():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     pytest.importorskip("torch")
-    from coderl.config import NewModelConfig, PolicyConfig
-    from coderl.policy import load_policy
-
-    new = NewModelConfig(
-        hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, vocab_size=300, max_positions=128
-    )
-    corpus = [t.reference for t in load("generated?family=compose&level=1&split=train&count=20&seed=0")]
-    folder = tmp_path_factory.mktemp("model")
-    load_policy(PolicyConfig(model="new:", new=new), seed=0, corpus=corpus).save(folder)
-    return folder
-
-
-def coderl(monkeypatch, capsys, *arguments):
-    from coderl import cli
-
-    monkeypatch.setattr(sys, "argv", ["coderl", *map(str, arguments)])
-    code = cli.main()
-    out, err = capsys.readouterr()
-    return code, out, err
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def given(model, out, *train):

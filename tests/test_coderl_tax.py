@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import replace
 
 import pytest
+from command_line import coderl, save_tiny_model
 
 from coderl.evaluate.tax import Loss, Side, perplexity, tax
 
@@ -95,27 +95,11 @@ def test_completions_that_lose_their_format_are_a_tax():
 def models(tmp_path_factory):
     """Two tiny models with one tokenizer, and one with another."""
     pytest.importorskip("torch")
-    from coderl.config import NewModelConfig, PolicyConfig
-    from coderl.policy import load_policy
-    from tasks.registry import load
-
-    new = NewModelConfig(
-        hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, vocab_size=300, max_positions=96
-    )
-    corpus = [t.reference for t in load("generated?family=compose&level=1&split=train&count=20&seed=0")]
     folder = tmp_path_factory.mktemp("models")
-    for name, seed, text in (("before", 0, corpus), ("after", 1, corpus), ("other", 0, ["x = [1, 2, 3]"] * 9)):
-        load_policy(PolicyConfig(model="new:", new=new), seed=seed, corpus=text).save(folder / name)
+    save_tiny_model(folder / "before")
+    save_tiny_model(folder / "after", seed=1)
+    save_tiny_model(folder / "other", corpus=["x = [1, 2, 3]"] * 9)
     return folder
-
-
-def coderl(monkeypatch, capsys, *arguments):
-    from coderl import cli
-
-    monkeypatch.setattr(sys, "argv", ["coderl", *map(str, arguments)])
-    code = cli.main()
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 TASKS = ("--tasks", "generated?family=compose&level=1&split=test&count=3&seed=0", "--samples", "2")
@@ -138,9 +122,9 @@ def test_losses_are_those_of_the_logits_and_windows_cover_a_text(models):
     text = "for i in range(10):\n    print(i)\n" * 12
     ids = policy.tokenizer(text, verbose=False)["input_ids"]
     found = text_losses(policy, {"t": text})
-    assert len(ids) > 96  # more than one window of the model's 96 positions
-    assert [loss.tokens for loss in found.values()] == [len(ids[i : i + 96]) - 1 for i in range(0, len(ids), 96)]
-    assert found["t 0"].nats == pytest.approx(expected(ids[:96], 1), rel=1e-5)
+    assert len(ids) > 128  # more than one window of the model's 128 positions
+    assert [loss.tokens for loss in found.values()] == [len(ids[i : i + 128]) - 1 for i in range(0, len(ids), 128)]
+    assert found["t 0"].nats == pytest.approx(expected(ids[:128], 1), rel=1e-5)
     [task] = load("generated?family=compose&level=1&split=test&count=1&seed=0")
     renderer = PromptRenderer(policy.tokenizer, PromptConfig())
     prompt = renderer.render(task)
@@ -160,7 +144,8 @@ def test_the_command_measures_both_models_and_says_what_it_found(models, tmp_pat
     code, printed, _ = coderl(monkeypatch, capsys, "eval", *given, *TASKS, "generation.max_new_tokens=8")
     assert code == 0
     record = json.loads(out.read_text())
-    assert printed.splitlines()[0].startswith(record["verdict"])
+    assert record["told"] == printed.splitlines()[:-1]
+    assert record["told"][0].startswith(record["verdict"])
     assert (record["before"], record["after"]) == (str(models / "before"), str(models / "after"))
     assert record["sources"][0]["num_tasks"] == 3
     assert record["references"]["before"] != record["references"]["after"]

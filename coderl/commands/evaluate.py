@@ -13,10 +13,7 @@ from coderl.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from coderl.config import RunConfig
-    from coderl.evaluate.memorisation import Memorisation
-    from coderl.evaluate.passk import Difference
     from coderl.evaluate.passrate import Evaluation
-    from coderl.evaluate.tax import Tax
 
 
 def register(app: typer.Typer) -> None:
@@ -94,8 +91,7 @@ def _alignment_tax(settings: RunConfig, before: str, texts: list[Path], out: Pat
     with needing_extra():
         from coderl.alignment_tax import alignment_tax
         from coderl.evaluate.losses import read_texts
-    found = alignment_tax(settings, before, read_texts(texts), out)
-    for line in tax_lines(found):
+    for line in alignment_tax(settings, before, read_texts(texts), out).told():
         typer.echo(line)
     typer.echo(f"written to {out}")
 
@@ -103,57 +99,9 @@ def _alignment_tax(settings: RunConfig, before: str, texts: list[Path], out: Pat
 def _memorisation(settings: RunConfig, out: Path) -> None:
     with needing_extra():
         from coderl.memory_check import memorisation
-    for line in memorisation_lines(memorisation(settings, out)):
+    for line in memorisation(settings, out).told():
         typer.echo(line)
     typer.echo(f"written to {out}")
-
-
-def memorisation_lines(found: Memorisation) -> Iterator[str]:
-    """The verdict first, then every number that it rests on; a measure that could not be taken is named."""
-    yield f"{found.verdict}" + (f": {'; '.join(found.reasons)}" if found.reasons else "")
-    if (own := found.overlap) is not None:
-        yield (
-            f"overlap with training references: samples on held-out tasks {own.samples:.1%}, held-out references "
-            f"{own.references:.1%} ({_difference(own.difference)}); whole copies {own.copies:.1%}, {own.reference_copies:.1%}"
-        )
-    if (exact := found.verbatim) is not None:
-        yield (
-            f"references completed word for word: trained {exact.trained:.1%} of {exact.num_trained}, held out "
-            f"{exact.held_out:.1%} of {exact.num_held_out} ({_difference(exact.difference)})"
-        )
-    if (other := found.renamed) is not None:
-        (a, b), (c, d) = other.trained, other.held_out
-        yield (
-            f"pass@1 with another name: trained {a:.1%} to {b:.1%}, held out {c:.1%} to {d:.1%} "
-            f"(loss {_difference(other.difference)})"
-        )
-    missing = [n for n in ("overlap", "verbatim", "renamed") if getattr(found, n) is None]
-    if missing:
-        yield f"not measured, for want of references or of functions to rename: {', '.join(missing)}"
-
-
-def _difference(d: Difference) -> str:
-    return f"{d.estimate:+.1%}, 95 % interval {d.low:+.1%} to {d.high:+.1%}"
-
-
-def tax_lines(found: Tax) -> Iterator[str]:
-    """The verdict first, then every number that it rests on."""
-    yield f"{found.verdict}" + (f": {'; '.join(found.reasons)}" if found.reasons else "")
-    for change in found.sources:
-        interval = _difference(change.difference)
-        yield f"pass@1 {change.source}: {change.before:.1%} to {change.after:.1%} ({interval})  {change.num_tasks} tasks"
-    yield (
-        f"tasks solved (half of the samples or more): {found.solved[0]} to {found.solved[1]}; lost {len(found.lost)}, "
-        f"gained {len(found.gained)}, McNemar p {found.mcnemar_p:.2g}"
-    )
-    for name, own in (("references", found.references), ("text", found.texts)):
-        if own is not None:
-            interval = f"{own.ratio:.3f} times, 95 % interval {own.low:.3f} to {own.high:.3f}"
-            yield f"perplexity of {name}: {own.before:.3g} to {own.after:.3g} ({interval})  {own.num_documents} documents"
-    yield (
-        f"tokens per completion {found.tokens[0]:.1f} to {found.tokens[1]:.1f}; cut off {found.truncated[0]:.1%} to "
-        f"{found.truncated[1]:.1%}; no program {found.no_program[0]:.1%} to {found.no_program[1]:.1%}"
-    )
 
 
 def pass_rates(values: dict[str, float]) -> Iterator[str]:

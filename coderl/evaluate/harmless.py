@@ -7,7 +7,7 @@ never reached counts and what is built from strings at run time does not. Only t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from coderl.evaluate.passk import bootstrap_interval
@@ -45,6 +45,17 @@ class Path:
     name: str
     points: tuple[Point, ...]
     on_front: bool = True
+
+    def told(self) -> Iterator[str]:
+        """A line per point: rates with their intervals, and the rules broken most."""
+        for at in self.points:
+            p, d = at.pass_rate, at.dangerous
+            rules = ", ".join(f"{rule} {count}" for rule, count in list(at.rules.items())[:3])
+            rates = f"pass {p[0]:.1%} ({p[1]:.1%} to {p[2]:.1%})  dangerous {d[0]:.2%} ({d[1]:.2%} to {d[2]:.2%})"
+            yield f"{self.name} {at.stage} {at.step:<4} {rates}  of {at.num_samples}  {rules}".rstrip()
+        unread = self.points[-1].unread
+        if unread > 0.5:
+            yield f"{self.name}: {unread:.0%} of the last programs are no Python that parses: not judged"
 
 
 def judge(task_id: str, program: str, passed: bool | None) -> Judged:

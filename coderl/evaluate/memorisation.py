@@ -15,7 +15,7 @@ held-out ones, or renaming costs more on trained tasks than on held-out ones: ea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from coderl.evaluate.diversity import ngrams
@@ -69,6 +69,29 @@ class Memorisation:
     renamed: Renamed | None
     verdict: str  # "memorised" or "no memorisation found"
     reasons: tuple[str, ...]
+
+    def told(self) -> Iterator[str]:
+        """The verdict first, then every number that it rests on; a measure that could not be taken is named."""
+        yield f"{self.verdict}" + (f": {'; '.join(self.reasons)}" if self.reasons else "")
+        if (own := self.overlap) is not None:
+            yield (
+                f"overlap with training references: samples on held-out tasks {own.samples:.1%}, held-out references "
+                f"{own.references:.1%} ({own.difference}); whole copies {own.copies:.1%}, {own.reference_copies:.1%}"
+            )
+        if (exact := self.verbatim) is not None:
+            yield (
+                f"references completed word for word: trained {exact.trained:.1%} of {exact.num_trained}, held out "
+                f"{exact.held_out:.1%} of {exact.num_held_out} ({exact.difference})"
+            )
+        if (other := self.renamed) is not None:
+            (a, b), (c, d) = other.trained, other.held_out
+            yield (
+                f"pass@1 with another name: trained {a:.1%} to {b:.1%}, held out {c:.1%} to {d:.1%} "
+                f"(loss {other.difference})"
+            )
+        missing = [n for n in ("overlap", "verbatim", "renamed") if getattr(self, n) is None]
+        if missing:
+            yield f"not measured, for want of references or of functions to rename: {', '.join(missing)}"
 
 
 class References:

@@ -12,7 +12,7 @@ curve down; a curve is over-optimised where gold is below its peak for sure whil
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,14 @@ class Curve:
     beta: float | None
     over_optimised: bool
     verdict: str
+
+    def told(self) -> Iterator[str]:
+        """The verdict, with the law where one could be fitted, and a line per point."""
+        law = "" if self.alpha is None or self.beta is None else f"; alpha {self.alpha:+.3f}, beta {self.beta:+.3f}"
+        yield f"{self.name}: {self.verdict}{law}"
+        for point in self.points:
+            at = f"N {point.at}" if self.kind == "best_of_n" else f"step {point.at}"
+            yield f"  {at:<9} KL {point.kl:.3f}  proxy {point.proxy:+.3f}  gold {point.gold:.1%}"
 
     @property
     def peak(self) -> Point:

@@ -61,6 +61,9 @@ class Difference:
     high: float
     share_not_better: float
 
+    def __str__(self) -> str:
+        return f"{self.estimate:+.1%}, 95 % interval {self.low:+.1%} to {self.high:+.1%}"
+
 
 def paired_difference(
     before: dict[str, float],

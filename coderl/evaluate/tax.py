@@ -14,7 +14,7 @@ a fall by chance becomes likelier: 2.5 % for each.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +88,25 @@ class Tax:
     no_program: tuple[float, float]
     verdict: str  # "tax" or "no tax found"
     reasons: tuple[str, ...]
+
+    def told(self) -> Iterator[str]:
+        """The verdict first, then every number that it rests on."""
+        yield f"{self.verdict}" + (f": {'; '.join(self.reasons)}" if self.reasons else "")
+        for change in self.sources:
+            rates = f"{change.before:.1%} to {change.after:.1%} ({change.difference})"
+            yield f"pass@1 {change.source}: {rates}  {change.num_tasks} tasks"
+        yield (
+            f"tasks solved (half of the samples or more): {self.solved[0]} to {self.solved[1]}; lost {len(self.lost)}, "
+            f"gained {len(self.gained)}, McNemar p {self.mcnemar_p:.2g}"
+        )
+        for name, own in (("references", self.references), ("text", self.texts)):
+            if own is not None:
+                interval = f"{own.ratio:.3f} times, 95 % interval {own.low:.3f} to {own.high:.3f}"
+                yield f"perplexity of {name}: {own.before:.3g} to {own.after:.3g} ({interval})  {own.num_documents} documents"
+        yield (
+            f"tokens per completion {self.tokens[0]:.1f} to {self.tokens[1]:.1f}; cut off {self.truncated[0]:.1%} to "
+            f"{self.truncated[1]:.1%}; no program {self.no_program[0]:.1%} to {self.no_program[1]:.1%}"
+        )
 
 
 def tax(before: Side, after: Side, *, num_resamples: int = 2000, seed: int = 0) -> Tax:
