@@ -19,7 +19,9 @@ from label_items import HOSTILE, Client, item, new_store, serving
 
 from coderl.errors import ConfigError
 from coderl.label.guard import MAX_BODY_BYTES, Access
+from coderl.label.start import LabelServer
 from coderl.label.store import Kind, LabelStore
+from sandbox.errors import BadInput
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 
@@ -250,3 +252,18 @@ def test_the_page_needs_neither_torch_nor_matplotlib():
     code = "import sys, coderl.label.sources, coderl.label.start; print({'torch', 'matplotlib'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_port_that_is_taken_is_one_line(store):
+    with serving(store) as server, pytest.raises(BadInput, match="choose another port"):
+        LabelServer(store, host="127.0.0.1", port=int(server.url.split(":")[2].rstrip("/")))
+
+
+def test_behind_a_proxy_with_another_name_a_token_still_opens_the_page(store):
+    with serving(store, "eve") as server:
+        client = Client(server.url)
+        assert client.get(Host="labels.example")[0] == 200
+        token = server.lines[0].partition("token=")[2]
+        form = {"name": "eve", "token": token}
+        assert client.post("/sign-in", form, Host="labels.example", Origin="https://labels.example")[0] == 303
+        assert client.post("/sign-in", form, Host="labels.example", Origin="https://evil.example")[0] == 403

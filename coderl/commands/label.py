@@ -61,6 +61,8 @@ def label(
             if export is not None:
                 typer.echo(write_export(store, export))
             return
+        if reward_model is not None:
+            typer.echo(f"scoring programs with {reward_model}")
         with needing_extra("train" if source.is_dir() else "label"):
             from coderl.label.sources import fill
             from coderl.label.start import LabelServer

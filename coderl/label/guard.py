@@ -1,8 +1,8 @@
 """Who may ask the labelling page for what? Every fault is a `Refused`: a status and one line.
 
 A session is a cookie that scripts cannot read and other sites cannot send. Whatever changes something also needs the Origin of
-this server and a token of the session in the form. Where only this machine can reach the server, a Host of another name is
-refused (DNS rebinding).
+this server and a token of the session in the form. Where no token is needed to enter, a Host of another name is refused (DNS
+rebinding).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Access:
     def check_host(self, request: Request) -> None:
         """Raises Refused."""
         hosts = request.headers.getlist("host")
-        if len(hosts) != 1 or (self.local and not is_local(_name(hosts[0]))):
+        if len(hosts) != 1 or (self.names_suffice and not is_local(_name(hosts[0]))):
             raise Refused(403, "the Host is not this machine's: open the address that was printed")
 
     def check_origin(self, request: Request) -> None:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from urllib.parse import quote
 
 import uvicorn
 
-from coderl.errors import RunFolderError
 from coderl.label.guard import Access, check_name
 from coderl.label.server import label_app
 from coderl.label.store import LabelStore, new_token
+from sandbox.server.listener import listen
 
 STOP_SECONDS = 5
 
 
 class LabelServer:
-    """A listener that answers once `serve` is called; `url` is where. Raises ConfigError or RunFolderError."""
+    """A listener that answers once `serve` is called; `url` is where. Raises ConfigError or sandbox.errors.BadInput."""
 
     def __init__(
         self, store: LabelStore, *, host: str, port: int, annotators: Sequence[str] = (), new_tokens: bool = False
     ) -> None:
         names = [check_name(name) for name in annotators]
         Access(host=host, port=port, names_suffice=not names)
-        self._listener = _listen(host, port)
+        self._listener = listen(host, port)
         bound = self._listener.getsockname()[1]
         access = Access(host=host, port=bound, names_suffice=not names)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{bound}/"
@@ -62,17 +61,3 @@ class LabelServer:
             else:
                 lines.append(f"{name}: {self.url} (has a token already; --new-tokens gives another)")
         return lines
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        cause = error.strerror or error
-        raise RunFolderError(f"{host}:{port}: cannot listen there ({cause}); choose another --port") from error
-    return listener
