@@ -76,7 +76,8 @@ def collect(
     seeds = {request.key: request.seed for request in requests}
     drafts: dict[Any, Rollout] = {}
     with Grading(bench, stop_early=stop_early, coverage=coverage) as grading:
-        with doing(f"{stage} step {step}", f"sampling {len(requests)} completions of {len(tasks)} tasks"):
+        work = f"sampling {len(requests)} completions of {len(tasks)} tasks"
+        with doing(f"{stage} step {step}", work), policy.gathered():
             for sample in generate(
                 bench.accelerator.unwrap_model(policy.engine),
                 policy.tokenizer,

@@ -17,6 +17,7 @@ from coderl.experience import Example, MicroBatch, collate, pack
 from coderl.pairs import tokenizer_fingerprint
 from coderl.policy import Policy
 from coderl.run_folder import is_main_process, make_directory
+from coderl.sharding import full
 
 
 @torch.no_grad()
@@ -25,10 +26,11 @@ def per_token(
 ) -> list[Tensor]:
     """function(batch) (N, T) for all examples, as one cpu tensor (T,) each, in order."""
     results: dict[int, Tensor] = {}
-    for rows in pack(examples, micro_batch_tokens, packed=policy.packed):
-        chosen = [examples[i] for i in rows]
-        batch = collate(chosen, [0.0] * len(rows), policy.pad_id, policy.device, packed=policy.packed)
-        results |= zip(rows, batch.split(function(batch).cpu()), strict=True)
+    with policy.gathered():
+        for rows in pack(examples, micro_batch_tokens, packed=policy.packed):
+            chosen = [examples[i] for i in rows]
+            batch = collate(chosen, [0.0] * len(rows), policy.pad_id, policy.device, packed=policy.packed)
+            results |= zip(rows, batch.split(function(batch).cpu()), strict=True)
     return [results[i] for i in range(len(examples))]
 
 
@@ -56,7 +58,7 @@ def content_key(policy: Policy, examples: Sequence[Example]) -> str:
     digest = hashlib.sha256(tokenizer_fingerprint(policy.tokenizer).encode())
     for name, tensor in sorted(policy.model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(full(tensor.detach()).cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for example in examples:
         digest.update(repr((example.prompt_ids, example.completion_ids)).encode())
     return digest.hexdigest()[:32]

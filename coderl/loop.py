@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 
-from coderl.errors import TrainingStopped
+from coderl.errors import ConfigError, TrainingStopped
 from coderl.experience import Example, collate, pack
 from coderl.functional import learning_rate_factor, token_weights
 from coderl.methods.base import Experience, Method
 from coderl.seeds import derive
+from coderl.sharding import assign, full, full_state, is_sharded, load_full_state
 from coderl.step_time import parts, whole
 from coderl.watched import Metrics, Watched, merged, of_all
 from coderl.workbench import Workbench
@@ -35,6 +36,11 @@ class Trainer:
         self.bench, self.method, self.label, self.step = bench, method, label, 0
         self._accelerator = bench.accelerator
         modules = method.modules()
+        if self._accelerator.distributed_type in ("FSDP", "DEEPSPEED") and list(modules) != ["policy"]:
+            raise ConfigError(
+                f"{label}: {self._accelerator.distributed_type.value} shards the policy alone, and this stage trains "
+                f"{', '.join(modules)}: launch it without (LoRA needs little memory)"
+            )
         self._base_rates = {name: part.learning_rate for name, part in modules.items()}
         config = method.config.optimizer
         groups = [
@@ -64,25 +70,24 @@ class Trainer:
             yield experience, metrics
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes while training, for a checkpoint."""
+        """Everything that changes while training, for a checkpoint; all processes call it together."""
         weights = {
             name: {
-                k: p.detach().cpu()
+                k: full(p.detach()).cpu()
                 for k, p in self._accelerator.unwrap_model(engine).named_parameters()
                 if p.requires_grad
             }
             for name, engine in self._engines.items()
         }
-        return {"weights": weights, "optimizer": self._optimizer.state_dict(), "method": self.method.state()}
+        return {"weights": weights, "optimizer": full_state(self._optimizer), "method": self.method.state()}
 
     def load_state(self, state: dict[str, Any], step: int) -> None:
         """Inverse of `state`."""
-        with torch.no_grad():
-            for name, engine in self._engines.items():
-                for key, parameter in self._accelerator.unwrap_model(engine).named_parameters():
-                    if parameter.requires_grad:
-                        parameter.copy_(state["weights"][name][key])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for name, engine in self._engines.items():
+            for key, parameter in self._accelerator.unwrap_model(engine).named_parameters():
+                if parameter.requires_grad:
+                    assign(parameter, state["weights"][name][key])
+        load_full_state(self._optimizer, state["optimizer"])
         self.method.load_state(state["method"])
         self.step = step
 
@@ -128,12 +133,15 @@ class Trainer:
             [active[i] for i in rows]
             for rows in pack(chosen, self.method.config.micro_batch_tokens, packed=policy.packed)
         ]
+        num_counted = len(batches)
+        if any(map(is_sharded, self._engines.values())):  # then all processes must go forward equally often
+            batches += batches[:1] * (max(self._everywhere(num_counted)) - num_counted)
         self._optimizer.zero_grad(set_to_none=True)
         watched = Watched()
         for number, rows in enumerate(batches):
             batch = collate(
                 [examples[i] for i in rows],
-                [weights[i] for i in rows],
+                [weights[i] if number < num_counted else 0.0 for i in rows],
                 policy.pad_id,
                 policy.device,
                 packed=policy.packed,
@@ -144,7 +152,7 @@ class Trainer:
                 if not torch.isfinite(loss):
                     raise self._stopped(f"the loss is {loss.item()}")
                 self._accelerator.backward(loss * self._accelerator.num_processes)  # processes average their gradients
-            if watching:
+            if watching and number < num_counted:
                 watched.add(loss.item(), watch, batch.mask)
         norms = {f"grad_norm/{name}": self._clip(engine) for name, engine in self._engines.items()}
         self._optimizer.step()

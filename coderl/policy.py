@@ -22,6 +22,7 @@ from coderl.experience import MicroBatch
 from coderl.functional import selected_logprobs
 from coderl.linear import use_onednn
 from coderl.seeds import derive
+from coderl.sharding import assign, full, full_weights, gathered, is_sharded
 from coderl.trunk import causal_of
 
 Weights = dict[str, Tensor]
@@ -33,6 +34,7 @@ class Policy:
     def __init__(self, model: Any, tokenizer: Any, eos_ids: frozenset[int], pad_id: int, config: PolicyConfig) -> None:
         self.model, self.tokenizer, self.eos_ids, self.pad_id = model, tokenizer, eos_ids, pad_id
         self.engine = model
+        self._is_gathered = False
         self.autocast = torch.bfloat16 if config.autocast == "bfloat16" else None
         self.packed = config.packing
         inner = causal_of(model)
@@ -72,22 +74,29 @@ class Policy:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def weights(self) -> Weights:
-        """A copy of the trainable weights."""
-        return {name: p.detach().clone() for name, p in self.trainable().items()}
+        """A copy of the trainable weights; collective where they are sharded."""
+        return {name: full(p.detach()).clone() for name, p in self.trainable().items()}
 
     def load_weights(self, weights: Weights) -> None:
         """Inverse of `weights`. Raises ModelError if the names differ."""
         own = self.trainable()
         if own.keys() != weights.keys():
             raise ModelError("checkpoint: its weights have other names than the policy's; was policy.* changed?")
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(weights[name])
+        for name, parameter in own.items():
+            assign(parameter, weights[name])
 
     @contextlib.contextmanager
     def using(self, weights: Weights) -> Iterator[None]:
-        """Compute with other trainable weights inside the block (a frozen reference); nothing is copied."""
+        """Compute with other trainable weights inside the block (a frozen reference); nothing is copied, unless sharded."""
         own = self.trainable()
+        if is_sharded(self.model):
+            shards = {name: parameter.detach().clone() for name, parameter in own.items()}
+            self.load_weights(weights)
+            try:
+                yield
+            finally:
+                self.load_weights(shards)
+            return
         mine = {name: parameter.data for name, parameter in own.items()}
         for name, parameter in own.items():
             parameter.data = weights[name]
@@ -96,6 +105,19 @@ class Policy:
         finally:
             for name, parameter in own.items():
                 parameter.data = mine[name]
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Forward passes inside need no other process, however the weights are kept; may be entered again inside."""
+        if self._is_gathered or not is_sharded(self.model):
+            yield
+            return
+        self._is_gathered = True
+        try:
+            with gathered(self.model):
+                yield
+        finally:
+            self._is_gathered = False
 
     def encode_completion(self, text: str) -> tuple[int, ...]:
         """Tokens of a completion to imitate, the stop token at its end."""
@@ -110,13 +132,15 @@ class Policy:
         text: str = self.tokenizer.decode(kept)
         return text
 
-    def save(self, folder: Path) -> None:
-        """Write a folder that `from_pretrained` (or peft's) loads."""
+    def save(self, folder: Path, *, is_writer: bool = True) -> None:
+        """Write a folder that `from_pretrained` (or peft's) loads; collective where weights are sharded, and one writes."""
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        state = full_weights(self.model) if is_sharded(self.model) else None
+        if is_writer:
+            self.model.save_pretrained(folder, state_dict=state)
+            self.tokenizer.save_pretrained(folder)
 
 
 def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) -> Policy:

@@ -53,16 +53,30 @@ from coderl.run_folder import RunFolder
 from coderl.train import run
 
 rank = os.environ["RANK"]
+if os.environ.get("SHARDED"):  # accelerate gives FSDP to accelerators alone: on a CPU it has to be told
+    import coderl.train
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+    class Sharded(coderl.train.Accelerator):
+        def __init__(self, **options):
+            super().__init__(**options)
+            plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
+            self.state.distributed_type = DistributedType.FSDP
+            self.state._shared_state["fsdp_plugin"] = plugin
+
+    coderl.train.Accelerator = Sharded
 
 def watch(path):
     config, gradients = load(path), []
     def keep(optimizer, *_):
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradients.append(torch.cat([g.detach().flatten().clone() for g in grads]))
+        whole = [g.full_tensor() if hasattr(g, "full_tensor") else g for g in grads]
+        gradients.append(torch.cat([g.detach().flatten().clone() for g in whole]))
     hook = register_optimizer_step_pre_hook(keep)
-    folder = RunFolder.create(config)
+    resume = bool(os.environ.get("RESUME"))
+    folder = RunFolder.open(f"{config.output}/{config.name}") if resume else RunFolder.create(config)
     try:
-        run(config, folder)
+        run(config, folder, resume=resume)
     finally:
         hook.remove()
     torch.save(gradients, Path(config.output) / f"{config.name}.{rank}.pt")
@@ -89,9 +103,10 @@ def config(output: Path, name: str, model: str | Path, **changes: object) -> Run
     return parse(raw)
 
 
-def launch(num_processes: int, script: Path, *paths: Path) -> None:
+def launch(num_processes: int, script: Path, *paths: Path, **flags: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={num_processes}", "--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+    environment |= flags
     done = subprocess.run(
         [*command, str(script), *map(str, paths)],
         env=environment,
@@ -104,29 +119,33 @@ def launch(num_processes: int, script: Path, *paths: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Called with the name of a run: the folder that holds it by one process (alone/) and by two (both/), from one policy."""
+def base(tmp_path_factory):
+    """A folder with the run `sft`, whose policy all start from, pairs.jsonl and worker.py."""
     base = tmp_path_factory.mktemp("processes")
     steps = {"steps": 40, "batch_size": 16, "optimizer": {"learning_rate": 1e-2}}
     start = config(base, "sft", "new:", sft=steps)
     folder = RunFolder.create(start)
     run(start, folder)
-    model = folder.model_dir("0_sft")
     preferences = []
     for number, task in enumerate(load_tasks(TASKS.format("train", 40))[:12]):
         good = Pair(prompt=task.prompt, chosen=task.reference, rejected="pass", task_id=task.id, source="execution")
         preferences.append(replace(good, margin=number / 12, tie=number % 5 == 4))
     write_pairs(base / "pairs.jsonl", preferences)
 
-    script = base / "worker.py"
-    script.write_text(WORKER)
-    made = set()
+    (base / "worker.py").write_text(WORKER)
+    return base
+
+
+@pytest.fixture(scope="module")
+def runs(base):
+    """Called with the name of a run: the folder that holds it by one process (alone/) and by two (both/), from one policy."""
+    model, made = RunFolder.open(base / "sft").model_dir("0_sft"), set()
 
     def get(name: str) -> Path:
         names = [other for other in RUNS if (other in RELATIVES) == (name in RELATIVES)]
         if name not in made:
             for count, place in ((1, base / "alone"), (2, base / "both")):
-                launch(count, script, *(written(place, base, other, model) for other in names))
+                launch(count, base / "worker.py", *(written(place, base, other, model) for other in names))
             made.update(names)
         return base
 
@@ -189,6 +208,50 @@ def test_two_processes_sample_grade_and_store_the_same_in_the_same_order(runs, n
         kept.append([(r.step, r.task_id, r.sample_index, r.completion_ids, r.reward) for r in rollouts])
     assert kept[0] == kept[1]
     assert len({reward for *_, reward in kept[0]}) > 2  # else a wrong advantage could not be seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grpo", "dpo"])
+def test_weights_sharded_over_two_processes_are_those_of_one(base, tmp_path, method):
+    """FSDP: gradients, samples, metrics and the saved model, in a run of three stages that is resumed once."""
+    import shutil
+
+    import yaml
+    from safetensors.torch import load_file
+
+    section = {**RUNS[method], **OPTIMIZER, "checkpoint_every": 1}
+    section |= {"pairs": [str(base / "pairs.jsonl")]} if method == "dpo" else {}
+    sft = {**OFFLINE, **OPTIMIZER}
+    folders = {}
+    for count, place in ((1, tmp_path / "alone"), (2, tmp_path / "sharded")):
+        place.mkdir()
+        stages = {"stages": ["sft", method, "eval"], "sft": sft, method: section}
+        settings = config(place, method, RunFolder.open(base / "sft").model_dir("0_sft"), **stages)
+        path = place / "run.yaml"
+        path.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+        launch(count, base / "worker.py", path, **{"SHARDED": "1"} if count == 2 else {})
+        folders[count] = RunFolder.open(place / method)
+    for one, two in zip(*(gradients(tmp_path, place, method) for place in ("alone", "sharded")), strict=True):
+        assert float((two - one).norm() / one.norm()) < 1e-5
+
+    def values(folder: RunFolder) -> list[dict]:
+        found = [json.loads(line).get("values", {}) for line in folder.metrics_path.read_text().splitlines()]
+        return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in found]
+
+    for one, two in zip(values(folders[1]), values(folders[2]), strict=True):
+        assert two == pytest.approx(one, rel=1e-4, abs=1e-5, nan_ok=True)
+    saved = [load_file(folder.model_dir(f"1_{method}") / "model.safetensors") for folder in folders.values()]
+    assert saved[0].keys() == saved[1].keys()
+    for name, tensor in saved[0].items():
+        torch.testing.assert_close(saved[1][name], tensor, rtol=1e-4, atol=1e-6)
+
+    newest = sorted(folders[2].checkpoints_dir.glob("stage002*"))
+    for path in newest:  # as if it had been killed before the evaluation and the last step
+        shutil.rmtree(path)
+    kept = values(folders[2])
+    launch(2, base / "worker.py", tmp_path / "sharded" / "run.yaml", SHARDED="1", RESUME="1")
+    for one, two in zip(kept, values(folders[2]), strict=True):
+        assert two == pytest.approx(one, rel=1e-6, abs=1e-7, nan_ok=True)
 
 
 def test_fewer_prompts_than_processes_is_one_clear_line(tmp_path):

@@ -81,19 +81,20 @@ def evaluate(
     own = bench.share(list(tasks))
     rollouts: list[Rollout] = []
     per_chunk = max(1, 2 * bench.config.generation.batch_size // config.samples_per_task)
-    for start in range(0, len(own), per_chunk):
-        collected = collect(
-            bench,
-            own[start : start + per_chunk],
-            samples_per_task=1 if config.temperature == 0 else config.samples_per_task,
-            stage="eval",
-            step=0,
-            temperature=config.temperature,
-            max_new_tokens=config.max_new_tokens or bench.config.generation.max_new_tokens,
-            stop_early=True,
-        )
-        rollouts += [r.with_(stage=label, step=step) for r in collected.rollouts]
-        on_progress(min(start + per_chunk, len(own)), len(own))
+    with bench.policy.gathered():  # processes need not sample equally often
+        for start in range(0, len(own), per_chunk):
+            collected = collect(
+                bench,
+                own[start : start + per_chunk],
+                samples_per_task=1 if config.temperature == 0 else config.samples_per_task,
+                stage="eval",
+                step=0,
+                temperature=config.temperature,
+                max_new_tokens=config.max_new_tokens or bench.config.generation.max_new_tokens,
+                stop_early=True,
+            )
+            rollouts += [r.with_(stage=label, step=step) for r in collected.rollouts]
+            on_progress(min(start + per_chunk, len(own)), len(own))
     rollouts = gather_shares(bench, rollouts, len(rollouts) // max(len(own), 1))
     return score(rollouts, tasks, config, seed=bench.config.seed), rollouts
 

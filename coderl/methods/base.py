@@ -104,6 +104,5 @@ class MethodBase:
 
     def finish(self, folder: RunFolder, label: str) -> dict[str, float]:
         self._policy.engine = self._policy.model
-        if is_main_process():
-            self._policy.save(folder.model_dir(label))
+        self._policy.save(folder.model_dir(label), is_writer=is_main_process())
         return {}
