@@ -36,11 +36,7 @@ class Trainer:
         self.bench, self.method, self.label, self.step = bench, method, label, 0
         self._accelerator = bench.accelerator
         modules = method.modules()
-        if self._accelerator.distributed_type in ("FSDP", "DEEPSPEED") and list(modules) != ["policy"]:
-            raise ConfigError(
-                f"{label}: {self._accelerator.distributed_type.value} shards the policy alone, and this stage trains "
-                f"{', '.join(modules)}: launch it without (LoRA needs little memory)"
-            )
+        _check_launch(self._accelerator, label, list(modules))
         self._base_rates = {name: part.learning_rate for name, part in modules.items()}
         config = method.config.optimizer
         groups = [
@@ -190,3 +186,15 @@ class Trainer:
     def _stopped(self, fault: str) -> TrainingStopped:
         remedy = "resume from the last checkpoint with a lower learning rate"
         return TrainingStopped(f"{self.label} step {self.step}: {fault}; {remedy}")
+
+
+def _check_launch(accelerator: Any, label: str, modules: list[str]) -> None:
+    """Raises ConfigError for a way of sharding that this loop would not do right."""
+    kind = accelerator.distributed_type
+    if kind == "DEEPSPEED" or (kind == "FSDP" and not accelerator.is_fsdp2):
+        raise ConfigError(
+            f"{label}: {kind.value} is not supported, FSDP 2 is: launch with configs/accelerate/fsdp.yaml"
+        )
+    if kind == "FSDP" and modules != ["policy"]:
+        names = ", ".join(modules)
+        raise ConfigError(f"{label}: FSDP shards the policy alone, and this stage trains {names}: launch without it")

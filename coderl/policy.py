@@ -22,7 +22,7 @@ from coderl.experience import MicroBatch
 from coderl.functional import selected_logprobs
 from coderl.linear import use_onednn
 from coderl.seeds import derive
-from coderl.sharding import assign, full, full_weights, gathered, is_sharded
+from coderl.sharding import assign, full, full_weights, gathered, is_sharded, like
 from coderl.trunk import causal_of
 
 Weights = dict[str, Tensor]
@@ -76,6 +76,11 @@ class Policy:
     def weights(self) -> Weights:
         """A copy of the trainable weights; collective where they are sharded."""
         return {name: full(p.detach()).clone() for name, p in self.trainable().items()}
+
+    def spread(self, weights: Weights) -> Weights:
+        """Weights of the policy, kept as its own are: in parts where they are sharded."""
+        own = self.trainable()
+        return {name: like(own[name], weight) for name, weight in weights.items()}
 
     def load_weights(self, weights: Weights) -> None:
         """Inverse of `weights`. Raises ModelError if the names differ."""

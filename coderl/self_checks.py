@@ -17,6 +17,7 @@ from coderl.experience import Example, collate, pack
 from coderl.methods.base import Experience
 from coderl.monitor import Alarm
 from coderl.policy import Policy, Weights
+from coderl.sharding import full
 
 MAX_FIRST_KL = 1e-3  # nats per token: the rounding of bfloat16
 
@@ -56,7 +57,7 @@ def first_step(
 
 def digest(weights: Weights) -> float:
     """A number that changes when any weight does, but for coincidences."""
-    return math.fsum(float((w.double() * (1 + i % 7)).sum()) for i, w in enumerate(weights.values()))
+    return math.fsum(float(full((w.double() * (1 + i % 7)).sum())) for i, w in enumerate(weights.values()))
 
 
 def probe_memory(policy: Policy, prompts: Sequence[tuple[int, ...]], *, max_new_tokens: int, max_tokens: int) -> None:

@@ -264,3 +264,35 @@ def test_fewer_prompts_than_processes_is_one_clear_line(tmp_path):
     session = _Session(bench=bench, folder=None, metrics=None, store=None)
     with pytest.raises(ConfigError, match=r"grpo.prompts_per_step: 1 is less than the 2 processes"):
         session._train("grpo", "0_grpo", 0, 0)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_reads_the_launch_configs(path):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    settings = load_config_from_file(str(path))
+    assert settings.num_processes == 8
+    if settings.distributed_type == "FSDP":
+        assert settings.fsdp_config["fsdp_version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_fsdp2", "modules", "fault"),
+    [
+        ("DEEPSPEED", False, ["policy"], "DEEPSPEED is not supported"),
+        ("FSDP", False, ["policy"], "FSDP is not supported, FSDP 2 is"),
+        ("FSDP", True, ["policy", "critic"], "this stage trains policy, critic"),
+        ("FSDP", True, ["member_0"], "this stage trains member_0"),
+    ],
+)
+def test_a_launch_that_would_go_wrong_is_one_clear_line(kind, is_fsdp2, modules, fault):
+    from types import SimpleNamespace
+
+    from accelerate.utils import DistributedType
+
+    from coderl.loop import _check_launch
+
+    accelerator = SimpleNamespace(distributed_type=DistributedType(kind), is_fsdp2=is_fsdp2)
+    with pytest.raises(ConfigError, match=fault):
+        _check_launch(accelerator, "1_ppo", modules)
+    _check_launch(SimpleNamespace(distributed_type=DistributedType("MULTI_GPU"), is_fsdp2=False), "1_ppo", modules)

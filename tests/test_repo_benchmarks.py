@@ -69,3 +69,34 @@ def test_the_soak_requires_the_verdict_of_each_case_where_the_corpus_does() -> N
     assert not item.allows(verdict(Outcome.AC, Outcome.AC, Outcome.WA))
     wrong = next(item for item in honest() if item.name == "sum.wrong")
     assert wrong.allows(verdict(Outcome.WA, Outcome.WA)) and not wrong.allows(verdict(Outcome.AC))
+
+
+def test_the_arithmetic_of_scale_is_that_of_its_formulas() -> None:
+    from scale_arithmetic import Inputs, needs
+
+    plain = Inputs(
+        parameters=1e9, layers=10, kv_width=100, prompts_per_step=4, samples_per_prompt=4, prompt_tokens=100, new_tokens=100,
+        longest_share=1, batch_size=16, flops=1e12, update_share=0.5, memory_bandwidth=1e12, decode_share=0.5, forward_passes=1,
+        weight_bytes=2, cpu_seconds=1, grade_share=0.5, disk=1e9, checkpoint_every=10,
+    )  # fmt: skip
+    one = needs(plain)
+    # prefill 2e9 * 400 / 5e11 = 1.6; cache 2*2*10*100*150*16 = 9.6e6 bytes; 100 steps of (2e9 + 9.6e6) / 5e11
+    assert one.generate_seconds == pytest.approx(1.6 + 100 * 2.0096e9 / 5e11)
+    assert one.update_seconds == pytest.approx(8e9 * 16 * 200 / 5e11)  # 51.2
+    assert one.network_seconds == 0
+    # grading takes half of the step: as long as all else; the checkpoint, 12 GB at 1 GB/s, a tenth of itself
+    step = 2 * (one.generate_seconds + one.update_seconds)
+    assert one.step_seconds == pytest.approx(step + 1.2)
+    assert one.grader_cores == pytest.approx(16 / (0.5 * step))
+    two = needs(replace(plain, gpus=2, link=1e9))
+    assert two.link_gigabytes == pytest.approx(4.0)  # half of 4 GB, twice
+    assert two.update_seconds == pytest.approx(one.update_seconds / 2)
+
+
+def test_the_table_of_the_page_on_scale_is_what_the_script_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    from scale_arithmetic import main
+
+    assert main([]) == 0
+    assert capsys.readouterr().out in (BENCHMARKS.parent / "docs" / "scale.md").read_text()
+    assert main(["gpu=8"]) == 2
+    assert "with one of gpus" in capsys.readouterr().err

@@ -58,6 +58,11 @@ class Online(MethodBase):
         self._frozen: float | None = None  # its digest before the first update
         self._fresh = True  # no update of this stage has been looked at yet
 
+    def wrap(self, engines: dict[str, Any]) -> None:
+        super().wrap(engines)
+        if self._reference is not None:
+            self._reference = self._policy.spread(self._reference)
+
     def sample(self, step: int) -> tuple[Collected, dict[str, float]]:
         """The rollouts to learn from in one step (this process's share), and the metrics of all that were sampled anywhere.
 
