@@ -14,7 +14,7 @@ from typing import Any
 
 from coderl.errors import TrainingStopped
 from coderl.extract import extract_program
-from coderl.generate import SampleRequest, generate
+from coderl.generate import SampleRequest
 from coderl.grading import Grading, Key
 from coderl.program_key import program_key
 from coderl.rewards import reward_parts, total
@@ -78,16 +78,12 @@ def collect(
     with Grading(bench, stop_early=stop_early, coverage=coverage) as grading:
         work = f"sampling {len(requests)} completions of {len(tasks)} tasks"
         with doing(f"{stage} step {step}", work), policy.gathered():
-            for sample in generate(
-                bench.accelerator.unwrap_model(policy.engine),
-                policy.tokenizer,
+            for sample in bench.engine.sample(
+                policy,
                 requests,
-                eos_ids=policy.eos_ids,
-                pad_id=policy.pad_id,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 batch_size=config.generation.batch_size,
-                autocast=policy.autocast,
             ):
                 position, index = sample.key
                 task, prompt = tasks[position], prompts[position]

@@ -27,5 +27,9 @@ class TrainingStopped(CoderlError):
     """Training stopped itself: NaN, too many unscorable verdicts, a failed self-check."""
 
 
+class EngineError(CoderlError):
+    """An engine that samples for the trainer cannot be reached, or answers what cannot be learned from."""
+
+
 class FeedbackError(CoderlError):
     """A model that judges cannot be reached, or refuses to answer."""

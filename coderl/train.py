@@ -23,6 +23,7 @@ from coderl import bandit_findings, checkpoint
 from coderl.checkpoint import Position
 from coderl.config import LearnedRewardConfig, RunConfig
 from coderl.config.run import ONLINE
+from coderl.engines import open_engine
 from coderl.errors import ConfigError
 from coderl.evaluate.passrate import Evaluation, evaluate, gather
 from coderl.learned import Divergence, load_learned
@@ -146,6 +147,7 @@ def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Wo
             policy=policy,
             renderer=PromptRenderer(policy.tokenizer, config.prompt),
             grader=grader,
+            engine=open_engine(config, num_processes=accelerator.num_processes),
             train_tasks=train,
             sft_tasks=sft,
             test_tasks=test,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import Accelerator
 
 from coderl.case_order import CaseOrder
 from coderl.config import RunConfig, SandboxConfig
+from coderl.engines import Engine, OwnLoop
 from coderl.learned import LearnedReward
 from coderl.policy import Policy
 from coderl.prompts import PromptRenderer
@@ -33,6 +34,7 @@ class Workbench:
     train_tasks: list[Task]
     sft_tasks: list[Task]
     test_tasks: list[Task]
+    engine: Engine = field(default_factory=OwnLoop)
     folder: RunFolder | None = None  # None: an evaluation without a run
     learned: LearnedReward | None = None  # the reward model of the stage at hand, where there is one
 

@@ -129,6 +129,23 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _engine_is_corrected_for(self) -> RunConfig:
+        if self.generation.engine == "torch":
+            return self
+        for name in (stage for stage in self.stages if stage in ONLINE):
+            if getattr(self, name).importance == "none":
+                raise ValueError(
+                    f"generation.engine {self.generation.engine}: its probabilities are not the trainer's: "
+                    f"set {name}.importance to truncate or mask"
+                )
+            if self.generation.engine == "vllm" and self.generation.temperature != 1.0:
+                raise ValueError(
+                    "generation.engine vllm: its log-probabilities are those before temperature: set generation.temperature "
+                    "to 1, or take another engine"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _punish_truncation_once(self) -> RunConfig:
         for name in self.stages:
             stage = getattr(self, name)

@@ -99,6 +99,15 @@ class GenerationConfig(Section):
     temperature: float = Field(1.0, gt=0)
     batch_size: int = Field(128, gt=0)  # sequences that decode together
     stop: list[str] = []  # strings that end a completion, besides the model's stop tokens, e.g. "\n```"
+    engine: Literal["torch", "continuous", "vllm"] = "torch"  # continuous: transformers' continuous batching
+    engine_url: str = ""  # of engine vllm: its server, e.g. http://localhost:8000
+    engine_folder: str = ""  # of engine vllm: the model folder that it serves; the policy is saved there
+
+    @model_validator(mode="after")
+    def _vllm_is_somewhere(self) -> GenerationConfig:
+        if [bool(self.engine_url), bool(self.engine_folder)] != [self.engine == "vllm"] * 2:
+            raise ValueError("engine vllm, engine_url and engine_folder go together: give all, or none")
+        return self
 
 
 class LearnedRewardConfig(Section):
