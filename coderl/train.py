@@ -21,7 +21,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from coderl import bandit_findings, checkpoint
 from coderl.checkpoint import Position
-from coderl.config import LearnedRewardConfig, RunConfig
+from coderl.config import LearnedRewardConfig, RunConfig, StageConfig
 from coderl.config.run import ONLINE
 from coderl.engines import open_engine
 from coderl.errors import ConfigError
@@ -211,12 +211,7 @@ class _Session:
 
     def _train(self, name: str, label: str, index: int, start_step: int) -> None:
         stage, bench = getattr(self.bench.config, name), self._bench_of(index)
-        size_name = "prompts_per_step" if name in ONLINE else "batch_size"
-        if (count := bench.accelerator.num_processes) > getattr(stage, size_name):
-            raise ConfigError(
-                f"{name}.{size_name}: {getattr(stage, size_name)} is less than the {count} processes: each needs one to learn "
-                "from; raise it, or launch fewer"
-            )
+        _check_share(name, stage, bench.accelerator.num_processes)
         trainer = Trainer(bench, METHODS[name](bench, stage, label), label)
         if start_step:
             trainer.load_state(
@@ -298,3 +293,14 @@ class _Session:
                 self.folder.checkpoints_dir, position, {**state, "num_metrics": self.metrics.num_lines}, keep
             )
         self.bench.accelerator.wait_for_everyone()
+
+
+def _check_share(name: str, stage: StageConfig, num_processes: int) -> None:
+    """Raises ConfigError where a process would have nothing to learn from."""
+    key = "prompts_per_step" if name in ONLINE else "batch_size"
+    size = getattr(stage, key)
+    if size < num_processes:
+        raise ConfigError(
+            f"{name}.{key}: {size} is less than the {num_processes} processes: each needs one to learn from; "
+            "raise it, or launch fewer"
+        )

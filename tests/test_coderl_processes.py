@@ -255,15 +255,12 @@ def test_weights_sharded_over_two_processes_are_those_of_one(base, tmp_path, met
 
 
 def test_fewer_prompts_than_processes_is_one_clear_line(tmp_path):
-    from types import SimpleNamespace
+    from coderl.train import _check_share
 
-    from coderl.train import _Session
-
-    settings = config(tmp_path, "grpo", "new:", grpo={"prompts_per_step": 1})
-    bench = SimpleNamespace(config=settings, accelerator=SimpleNamespace(num_processes=2), learned=None)
-    session = _Session(bench=bench, folder=None, metrics=None, store=None)
-    with pytest.raises(ConfigError, match=r"grpo.prompts_per_step: 1 is less than the 2 processes"):
-        session._train("grpo", "0_grpo", 0, 0)
+    stage = config(tmp_path, "grpo", "new:", grpo={"prompts_per_step": 2}).grpo
+    _check_share("grpo", stage, 2)
+    with pytest.raises(ConfigError, match=r"grpo.prompts_per_step: 2 is less than the 3 processes"):
+        _check_share("grpo", stage, 3)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
