@@ -12,6 +12,7 @@ accelerate = pytest.importorskip("accelerate")
 from coderl.config import NewModelConfig, PolicyConfig, parse  # noqa: E402
 from coderl.credit import credit, token_lines, token_spans, unexecuted_lines  # noqa: E402
 from coderl.extract import located_program  # noqa: E402
+from coderl.generate import Sample  # noqa: E402
 from coderl.loop import Trainer  # noqa: E402
 from coderl.methods.grpo import Grpo  # noqa: E402
 from coderl.methods.ppo import Ppo  # noqa: E402
@@ -202,14 +203,18 @@ def method(grader, monkeypatch, stage, **changes):
     policy = load_policy(PolicyConfig(model="new:", new=new), seed=0, corpus=[PASSES])
     said = iter([PASSES + TAIL, FAILS + TAIL])
 
-    def generate(model, tokenizer, requests, **options):
-        from coderl.generate import Sample
+    class Told:
+        """In place of the decoding of a batch."""
 
-        for request in requests:
-            ids = (*tokenizer(next(said), add_special_tokens=False)["input_ids"], *policy.eos_ids)
-            yield Sample(key=request.key, ids=ids, logprobs=(-5.0,) * len(ids), truncated=False)
+        def __init__(self, model, requests, *rest):
+            self._requests = requests
 
-    monkeypatch.setattr("coderl.collect.generate", generate)
+        def run(self, tokenizer, *rest):
+            for request in self._requests:
+                ids = (*tokenizer(next(said), add_special_tokens=False)["input_ids"], *policy.eos_ids)
+                yield Sample(key=request.key, ids=ids, logprobs=(-5.0,) * len(ids), truncated=False)
+
+    monkeypatch.setattr("coderl.generate._Decoding", Told)
     bench = Workbench(
         config=config, accelerator=accelerate.Accelerator(cpu=True), policy=policy,
         renderer=PromptRenderer(policy.tokenizer, config.prompt), grader=grader,
