@@ -8,27 +8,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 LOG_RATIO_LIMIT = 20.0  # exp(20) is 5e8: beyond that a ratio carries no information, only overflow
 
 
-def selected_logprobs(logits: Tensor, tokens: Tensor, temperature: float, chunk_tokens: int = 1024) -> Tensor:
+def selected_logprobs(logits: Tensor, tokens: Tensor, temperature: float, chunk_tokens: int = 128) -> Tensor:
     """log softmax(logits / temperature) at `tokens`, in float32.
 
-    logits (N, T, V) of any float type, tokens (N, T) -> (N, T). Works through `chunk_tokens` at a time, so that only one
-    chunk is ever held in float32. Raises ValueError for a temperature that is not above 0.
+    logits (N, T, V) of any float type, tokens (N, T) -> (N, T). Works through `chunk_tokens` at a time, so that besides the
+    logits and their gradient only one chunk is ever held, in float32. Raises ValueError for a temperature that is not above 0.
     """
     if temperature <= 0:
         raise ValueError(f"temperature {temperature}: log-probabilities need a temperature above 0")
-    chunks = []
-    for part, ids in zip(logits.flatten(0, 1).split(chunk_tokens), tokens.flatten().split(chunk_tokens), strict=True):
-        scaled = part.float() / temperature
-        chunks.append(scaled.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1))
-    return torch.cat(chunks).view(tokens.shape)
+    chosen: Tensor = _Selected.apply(  # type: ignore[no-untyped-call]
+        logits.flatten(0, 1), tokens.flatten(), temperature, chunk_tokens
+    )
+    return chosen.view(tokens.shape)
+
+
+class _Selected(torch.autograd.Function):
+    """logits (M, V), tokens (M,) -> (M,). Keeps the logits alone: the backward pass makes the softmax again, chunk by chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float, chunk_tokens: int) -> Tensor:
+        chosen, normalizers = [], []
+        for part, ids in zip(logits.split(chunk_tokens), tokens.split(chunk_tokens), strict=True):
+            scaled = part.float() / temperature
+            chosen.append(scaled.gather(-1, ids.unsqueeze(-1)).squeeze(-1))
+            normalizers.append(scaled.logsumexp(-1))
+        normalizer = torch.cat(normalizers)
+        ctx.save_for_backward(logits, tokens, normalizer)
+        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
+        return torch.cat(chosen) - normalizer
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, tokens, normalizer = ctx.saved_tensors
+        result = torch.empty_like(logits)
+        for start in range(0, len(tokens), ctx.chunk_tokens):
+            rows = slice(start, start + ctx.chunk_tokens)
+            slope = (grad[rows] / ctx.temperature).unsqueeze(-1)
+            softmax = (logits[rows].float() / ctx.temperature - normalizer[rows].unsqueeze(-1)).exp_()
+            result[rows] = softmax.mul_(-slope).scatter_add_(-1, tokens[rows].unsqueeze(-1), slope)
+        return result, None, None, None
 
 
 def entropy(logits: Tensor, temperature: float) -> Tensor:

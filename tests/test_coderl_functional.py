@@ -34,6 +34,22 @@ def test_selected_logprobs_do_not_depend_on_the_chunk_size():
         torch.testing.assert_close(F.selected_logprobs(logits, tokens, 1.0, chunk_tokens=rows), whole)
 
 
+@pytest.mark.parametrize("rows", [1, 4, 1000])
+def test_the_gradient_of_selected_logprobs_is_that_of_log_softmax(rows):
+    torch.manual_seed(0)
+    tokens, weights = torch.randint(11, (2, 5)), torch.randn(2, 5)
+    grads = []
+    for chunked in (False, True):
+        logits = torch.randn(2, 5, 11, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        if chunked:
+            logprobs = F.selected_logprobs(logits, tokens, 0.7, chunk_tokens=rows)
+        else:
+            logprobs = torch.log_softmax(logits / 0.7, -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        (weights * logprobs).sum().backward()
+        grads.append(logits.grad)
+    torch.testing.assert_close(grads[1], grads[0], atol=1e-6, rtol=1e-6)
+
+
 def test_selected_logprobs_of_bfloat16_logits_are_computed_in_float32():
     """Correctness, point 8."""
     logits = torch.randn(2, 3, 50).bfloat16()
