@@ -1,8 +1,8 @@
 """How long does a GRPO step take, and how much memory, beside TRL's GRPOTrainer on the same work?
 
-    python benchmarks/grpo_step.py MODEL [--tokens 64] [--steps 2] [--reward ast] [--peer-python PATH] [--autocast]
+    python benchmarks/grpo_step.py MODEL [--prompts 8] [--tokens 64] [--steps 2] [--reward ast] [--autocast]
 
-A step: 8 prompts x 8 samples, at most --tokens new tokens each (stop token as the model has it), programs graded, all weights
+A step: --prompts x 8 samples, at most --tokens new tokens each (stop token as the model has it), programs graded, all weights
 updated once by AdamW. Both sides have the same model, prompts, grader, reward, sampling settings, precision, and one
 process, which is started for the measurement and reports its own peak resident memory. The first --warmup steps are left out.
 Beside seconds by the clock there is cpu time, which a busy machine changes less. TRL makes micro-batches of 8 samples;
@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-PROMPTS, SAMPLES = 8, 8
+SAMPLES = 8
 CONTESTANTS = ("coderl", "TRL", "TRL, checkpointing")
 REWARDS: dict[str, dict[str, float]] = {"tests": {}, "ast": {"ast_weight": 0.5}}
 
@@ -34,6 +34,7 @@ REWARDS: dict[str, dict[str, float]] = {"tests": {}, "ast": {"ast_weight": 0.5}}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder")
+    parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64, help="new tokens of a sample at most")
     parser.add_argument("--steps", type=int, default=2, help="that are timed")
     parser.add_argument("--warmup", type=int, default=1, help="steps before them")
@@ -51,14 +52,15 @@ def main() -> None:
     for _ in range(options.rounds):
         for name in options.only:
             found[name].append(measured(name, options))
-    print(f"{options.model}: {PROMPTS} prompts x {SAMPLES} samples x {options.tokens} tokens, reward {options.reward}")
+    print(
+        f"{options.model}: {options.prompts} prompts x {SAMPLES} samples x {options.tokens} tokens, reward {options.reward}"
+    )
     for name, runs in found.items():
         steps = [seconds for run in runs for seconds in run["seconds"]]
         peak = statistics.median(run["peak_mib"] for run in runs)
-        line = (
-            f"  {name:<20}{statistics.median(steps):8.1f} s a step ({min(steps):.1f}-{max(steps):.1f}) {peak:8.0f} MiB"
-        )
-        print(f"{line}   {runs[0]['note']}")
+        cpu_seconds = statistics.median(seconds for run in runs for seconds in run["cpu"])
+        clock = f"{statistics.median(steps):8.1f} s a step ({min(steps):.1f}-{max(steps):.1f})"
+        print(f"  {name:<20}{clock}, cpu {cpu_seconds:.1f} s, peak {peak:.0f} MiB   {runs[0]['note']}")
         if name != "coderl" and "coderl" in found:
             pairs = list(zip(found["coderl"], runs, strict=True))
             times = [statistics.median(a["seconds"]) / statistics.median(b["seconds"]) for a, b in pairs]
@@ -97,11 +99,11 @@ def run_config(options: argparse.Namespace, folder: str) -> Any:
             },
             "prompt": {"system": "You write Python.", "response_prefix": "```python\n{signature}"},
             "tasks": {"train": ["easy?split=train"]},
-            "generation": {"max_new_tokens": options.tokens, "batch_size": PROMPTS * SAMPLES},
+            "generation": {"max_new_tokens": options.tokens, "batch_size": options.prompts * SAMPLES},
             "reward": REWARDS[options.reward],
             "grpo": {
                 "steps": options.warmup + options.steps,
-                "prompts_per_step": PROMPTS,
+                "prompts_per_step": options.prompts,
                 "samples_per_prompt": SAMPLES,
                 "micro_batch_tokens": 512,
                 "optimizer": {"learning_rate": 1e-6},
@@ -205,7 +207,7 @@ def theirs(options: argparse.Namespace) -> None:
             bf16=options.autocast,
             max_steps=options.warmup + options.steps,
             per_device_train_batch_size=SAMPLES,
-            gradient_accumulation_steps=PROMPTS,
+            gradient_accumulation_steps=options.prompts,
             num_generations=SAMPLES,
             max_completion_length=options.tokens,
             temperature=config.generation.temperature,

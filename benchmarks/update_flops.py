@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from grpo_step import PROMPTS, SAMPLES, run_config
+from grpo_step import SAMPLES, run_config
 
 from coderl.experience import Example, collate, pack
 from coderl.loop import Trainer
@@ -30,7 +30,7 @@ from coderl.methods.grpo import Grpo
 from coderl.train import workbench
 from coderl.trunk import causal_of
 
-PROMPT_TOKENS, SIZE = 64, 2048
+PROMPTS, PROMPT_TOKENS, SIZE = 8, 64, 2048
 
 
 def main() -> None:
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     options.steps, options.warmup, options.reward, options.autocast = options.rounds, 1, "tests", False
+    options.prompts = PROMPTS
     with TemporaryDirectory() as folder:
         config = run_config(options, folder)
         with workbench(config) as bench:
