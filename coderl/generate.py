@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coderl.kv_cache import grow_in_place
 from coderl.seeds import uniforms
 
 
@@ -89,6 +90,7 @@ class _Decoding:
         output = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
         self.cache = output.past_key_values
         self.cache.batch_select_indices(group)
+        grow_in_place(self.cache)
         self.logits = output.logits[group, -1]  # (N, V)
         self.mask = mask[group]
         self.next_position = positions[group, -1:] + 1  # (N, 1)

@@ -29,6 +29,8 @@ class OneDnnLinear(nn.Linear):
         plain = input.device.type == "cpu" and input.dtype == self.weight.dtype == torch.float32
         if not plain or torch.is_autocast_enabled("cpu") or not input.numel():
             return super().forward(input)
+        if not torch.is_grad_enabled():
+            return _product(input.contiguous(), self.weight, self.bias)
         result: Tensor = _Product.apply(input.contiguous(), self.weight, self.bias)
         return result
 

@@ -163,3 +163,27 @@ def test_packed_and_padded_rows_give_the_same_logprobs_and_gradients(policy):
     torch.testing.assert_close(results[1][0], results[0][0], atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(results[1][1], results[0][1], atol=1e-3, rtol=1e-3)
     assert collate(examples, [1.0] * 6, 0, torch.device("cpu"), packed=True).input_ids.numel() == 4 + 1 + 6 + 51
+
+
+def test_a_cache_that_grows_in_place_holds_what_one_that_copies_holds():
+    """Beyond the first allocation, and after rows have left the batch."""
+    from transformers.cache_utils import DynamicCache
+
+    from coderl.kv_cache import STEP, GrowingLayer, grow_in_place
+
+    torch.manual_seed(0)
+    caches = DynamicCache(), DynamicCache()
+    for step in range(STEP + 9):
+        rows = 3 if step < 40 else 2
+        keys, values = torch.randn(rows, 2, 5 if step == 0 else 1, 4), torch.randn(rows, 2, 5 if step == 0 else 1, 4)
+        for cache in caches:
+            if step == 40:
+                cache.batch_select_indices(torch.tensor([0, 2]))
+            held = cache.update(keys, values, 0)
+            if cache is caches[0]:
+                expected = held
+            elif step == 0:
+                grow_in_place(cache)
+                assert type(cache.layers[0]) is GrowingLayer
+            assert torch.equal(held[0], expected[0]) and torch.equal(held[1], expected[1])
+            assert cache.get_seq_length() == 5 + step

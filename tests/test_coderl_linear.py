@@ -66,3 +66,12 @@ def test_a_copy_computes_with_its_own_weights_and_the_names_stay():
     x = torch.randn(3, 7)
     torch.testing.assert_close(twin(x), plain(x))
     assert list(twin.state_dict()) == ["0.weight", "0.bias"]
+
+
+def test_the_product_is_the_same_with_and_without_gradients():
+    _, fast = pair(bias=True)
+    x = torch.randn(4, 7)
+    with torch.no_grad():
+        assert torch.equal(fast(x), fast(x.t().contiguous().t()))
+        without = fast(x)
+    assert torch.equal(without, fast(x))
