@@ -1,8 +1,8 @@
 """What share of the speed of a plain matrix product does the update reach?
 
-    python benchmarks/update_flops.py MODEL [--tokens 64] [--rounds 5]
+    python benchmarks/update_flops.py MODEL [--prompts 8] [--tokens 64] [--rounds 5]
 
-The update of a GRPO step (8 prompts of 64 tokens x 8 completions of --tokens, all weights, AdamW) by the training loop itself,
+The update of a GRPO step (--prompts of 64 tokens x 8 completions of --tokens, all weights, AdamW) by the training loop itself,
 without sampling and grading. Its work is counted as 6 operations per weight and token in the trunk, and per weight of the head
 and completion token: attention, norms, softmax and optimizer are not counted, so the share is from below. In every round
 it stands beside float32 products of 2048 x 2048 matrices: PyTorch's `@`, and oneDNN's, which coderl's linear layers use.
@@ -30,22 +30,22 @@ from coderl.methods.grpo import Grpo
 from coderl.train import workbench
 from coderl.trunk import causal_of
 
-PROMPTS, PROMPT_TOKENS, SIZE = 8, 64, 2048
+PROMPT_TOKENS, SIZE = 64, 2048
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model folder")
+    parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64, help="of a completion")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     options.steps, options.warmup, options.reward, options.autocast = options.rounds, 1, "tests", False
-    options.prompts = PROMPTS
     with TemporaryDirectory() as folder:
         config = run_config(options, folder)
         with workbench(config) as bench:
             trainer = Trainer(bench, Grpo(bench, config.grpo, "grpo"), "grpo")
-            examples = made(bench.policy.model.config.vocab_size, options.tokens)
+            examples = made(bench.policy.model.config.vocab_size, options)
             rows = pack(examples, config.grpo.micro_batch_tokens, packed=True)
             operations = sum(counted(bench.policy, [examples[i] for i in batch]) for batch in rows)
             measure(lambda: trainer._update(examples, 0, 1), operations, options.rounds)
@@ -74,18 +74,19 @@ def measure(update: Callable[[], Any], operations: float, rounds: int) -> None:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+    """Of cpu time, divided by the threads: a busy machine changes that less than the clock."""
+    started = time.process_time()
     work()
-    return time.perf_counter() - started
+    return (time.process_time() - started) / torch.get_num_threads()
 
 
-def made(vocabulary: int, tokens: int) -> list[Example]:
-    generator = torch.Generator().manual_seed(0)
+def made(vocabulary: int, options: argparse.Namespace) -> list[Example]:
+    generator, tokens = torch.Generator().manual_seed(0), options.tokens
 
     def ids(count: int) -> tuple[int, ...]:
         return tuple(torch.randint(vocabulary, (count,), generator=generator).tolist())
 
-    prompts = [ids(PROMPT_TOKENS) for _ in range(PROMPTS)]
+    prompts = [ids(PROMPT_TOKENS) for _ in range(options.prompts)]
     return [
         Example(
             place=number,
@@ -94,7 +95,7 @@ def made(vocabulary: int, tokens: int) -> list[Example]:
             advantages=torch.full((tokens,), 1.0 if number % 2 else -1.0),
             sampler_logprobs=torch.zeros(tokens),
         )
-        for number in range(PROMPTS * SAMPLES)
+        for number in range(options.prompts * SAMPLES)
     ]
 
 
