@@ -123,6 +123,26 @@ def test_a_run_writes_its_folder_whole(tmp_path, stages):
         assert first["policy/ratio_max"] == 1.0  # on policy, exactly
 
 
+def test_remembered_verdicts_change_nothing_that_is_learned(tmp_path):
+    """The same run with a memory that is never doubted, and with every verdict reached anew."""
+    runs, reused = [], []
+    for share in (0.0, 1.0):
+        settings = config(
+            tmp_path / str(share),
+            stages=["sft", "grpo", "eval"],
+            tasks={"train": [TASKS.format("train", 2)], "test": [TASKS.format("test", 2)]},
+            sft={"steps": 80, "batch_size": 8, "optimizer": {"learning_rate": 1e-2}},
+            sandbox={"recheck": share},
+        )
+        folder = finished(settings)
+        values = [json.loads(line).get("values", {}) for line in folder.metrics_path.read_text().splitlines()]
+        reused.append(sum(v.get("time/verdicts_reused", 0.0) for v in values))
+        runs.append((lines(folder), [(r.reward, r.program) for r in RolloutStore(folder.rollouts_dir).read("1_grpo")]))
+    assert runs[0] == runs[1]
+    assert reused[0] > 0
+    assert reused[1] == 0
+
+
 def test_the_same_config_gives_the_same_metrics_bit_for_bit(tmp_path):
     first = finished(config(tmp_path / "a"))
     second = finished(config(tmp_path / "b"))
