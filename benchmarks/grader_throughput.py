@@ -62,10 +62,12 @@ def main() -> int:
     try:
         works = collect(arguments, peers)
         if arguments.steps:
-            from steps import report
+            import faults
+            import steps
 
             for work in works:
-                report(work.slice(0, 40))
+                steps.report(work.slice(0, 40))
+                faults.report(work.slice(0, 40))
             return 0
         for name in arguments.backends:
             try:
