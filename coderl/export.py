@@ -31,7 +31,7 @@ def export(run: RunFolder, out: Path, *, stage: str = "", adapter: bool = False,
     is_adapter = (source / "adapter_config.json").is_file()
     if adapter and not is_adapter:
         raise ModelError(f"{source}: holds whole weights, not an adapter: leave --adapter out")
-    evidence = read_evidence(run)
+    evidence = read_evidence(run, tasks=[])
     with new_folder(out, overwrite=overwrite) as draft:
         if is_adapter and not adapter:
             _merge(source, draft)

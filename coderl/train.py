@@ -24,7 +24,7 @@ from coderl.checkpoint import Position
 from coderl.config import LearnedRewardConfig, RunConfig, StageConfig
 from coderl.config.run import ONLINE
 from coderl.engines import open_engine
-from coderl.errors import ConfigError
+from coderl.errors import ConfigError, TrainingStopped
 from coderl.evaluate.passrate import Evaluation, evaluate, gather
 from coderl.learned import Divergence, load_learned
 from coderl.loop import Trainer
@@ -97,9 +97,15 @@ def run(config: RunConfig, folder: RunFolder, *, resume: bool = False, profile: 
         start = session.resume() if resume else Position(stage=0, step=0)
         last: dict[str, float] = {}
         for index in range(start.stage, len(config.stages)):
-            last = session.stage(index, start.step if index == start.stage else 0) or last
+            try:
+                last = session.stage(index, start.step if index == start.stage else 0) or last
+            except TrainingStopped as error:
+                if is_main:
+                    metrics.event(f"{index}_{config.stages[index]}", 0, "stopped", str(error))
+                    write_report(folder, tasks=[*bench.train_tasks, *bench.test_tasks])
+                raise
         if is_main:
-            write_report(folder)
+            write_report(folder, tasks=[*bench.train_tasks, *bench.test_tasks])
         return last
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import math
 import os
@@ -20,7 +21,7 @@ pytest.importorskip("accelerate")
 from served import Served  # noqa: E402
 
 from coderl.config import RunConfig, parse  # noqa: E402
-from coderl.errors import ConfigError  # noqa: E402
+from coderl.errors import ConfigError, TrainingStopped  # noqa: E402
 from coderl.run_folder import RunFolder  # noqa: E402
 from coderl.store import RolloutStore  # noqa: E402
 from coderl.train import run  # noqa: E402
@@ -213,6 +214,18 @@ def test_sft_without_any_reference_is_one_clear_line(tmp_path):
 
     with pytest.raises(ConfigError, match="none of its tasks has a reference"):
         Sft(SimpleNamespace(policy=None, sft_tasks=[]), settings.sft, "0_sft")
+
+
+def test_a_run_that_stops_itself_says_why_in_its_report(tmp_path):
+    optimizer = {"learning_rate": 1e30, "max_grad_norm": 1e30}  # the second step's loss is not a number
+    settings = config(tmp_path, stages=["sft"], sft={"steps": 4, "batch_size": 8, "optimizer": optimizer})
+    folder = RunFolder.create(settings)
+    with pytest.raises(TrainingStopped) as stopped:
+        run(settings, folder)
+    assert [(line["stage"], line["message"]) for line in lines(folder) if line.get("event") == "stopped"] == [
+        ("0_sft", str(stopped.value))
+    ]
+    assert html.escape(str(stopped.value)) in folder.report_path.read_text(encoding="utf-8")
 
 
 def test_metrics_hold_no_nan_after_training(tmp_path):

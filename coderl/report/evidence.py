@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from coderl.config import RunConfig
-from coderl.errors import RunFolderError
+from coderl.errors import CoderlError, RunFolderError
 from coderl.evaluate.passk import Difference, paired_difference, pass_at_k
 from coderl.metrics import read_metrics
+from coderl.report.difficulty import TaskChange, TaskGroup, task_changes, task_groups
+from coderl.report.samples import Sample, chosen_samples, with_tasks
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder
-from coderl.store import RolloutStore, read_segment
-
-SHOWN_STEPS = 3  # of each stage: samples of the first, middle and last step
+from coderl.store import RolloutStore
+from tasks.errors import TaskError
+from tasks.registry import load as load_tasks
+from tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,7 @@ class Evaluated:
     pass_at_k: dict[int, tuple[float, float, float]]
     truncated: float
     scores: dict[str, tuple[int, int, int]]
+    verdicts: dict[str, int]  # how many samples ended how
     isolation: str
     temperature: float
 
@@ -50,6 +57,8 @@ class Comparison:
     after_mean: float
     num_tasks: int
     difference: Difference
+    changes: list[TaskChange]
+    groups: list[TaskGroup]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +71,14 @@ class Curves:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A rollout worth reading, and why; `stage` and `step` are those of the metrics."""
+class Choice:
+    """Of one stage best_of_n: the pass rate of one way to choose among n samples, with its interval."""
 
-    stage: str
-    step: int
-    why: str
-    rollout: Rollout
+    by: str
+    n: int
+    pass_rate: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +99,14 @@ class Evidence:
     versions: dict[str, Any]
     evaluations: list[Evaluated]
     curves: list[Curves]
+    choices: dict[str, list[Choice]]  # by stage
     samples: list[Sample]
     events: list[Event]
     isolation: list[str]
+    labels: str  # what people said of its programs, in lines; "" where nobody was asked
+    tasks: Mapping[str, Task]  # those that could be loaded, by id
     damage: str  # "" or what could not be read
+    without_tasks: str  # "" or why the tests of some tasks are not shown
 
     @property
     def finished(self) -> bool:
@@ -100,36 +114,50 @@ class Evidence:
         return f"{len(self.config.stages) - 1}_{self.config.stages[-1]}" in reached
 
 
-def read_evidence(folder: RunFolder) -> Evidence:
-    """Raises RunFolderError if the folder is not a run; damaged rollouts are reported inside."""
+def read_evidence(folder: RunFolder, *, tasks: Sequence[Task] | None = None) -> Evidence:
+    """`tasks` are those of the run, where they are at hand; else its sources are loaded again.
+
+    Raises RunFolderError if the folder is not a run; damaged rollouts are reported inside.
+    """
     records = read_metrics(folder)
+    config = folder.config()
     lines = [line for line in records if "values" in line]
     evaluations = [_evaluated(folder, line) for line in lines if "eval/num_tasks" in line["values"]]
     store = RolloutStore(folder.rollouts_dir)
     damage = ""
     try:
-        samples = _samples(store)
+        samples = chosen_samples(store)
     except RunFolderError as error:
         samples, damage = [], str(error)
+    needed = {s.rollout.task_id for s in samples} | {t for e in evaluations for t in e.scores}
+    known, without_tasks = _tasks_by_id(config, needed) if tasks is None else ({t.id: t for t in tasks}, "")
     found = [e.isolation for e in evaluations] + [_isolation(sample.rollout) for sample in samples]
     return Evidence(
-        config=folder.config(),
+        config=config,
         versions=json.loads(folder.versions_path.read_text(encoding="utf-8")),
         evaluations=evaluations,
         curves=_curves([line for line in lines if "eval/num_tasks" not in line["values"]]),
-        samples=samples,
+        choices=_choices(folder),
+        samples=with_tasks(samples, known),
         events=[
             Event(stage=line["stage"], step=line["step"], name=line["event"], message=line["message"])
             for line in records
             if "event" in line
-        ],
+        ]
+        + _hangs(folder),
         isolation=[text for text in dict.fromkeys(found) if text],
+        labels=_labels(folder),
+        tasks=known,
         damage=damage,
+        without_tasks=without_tasks,
     )
 
 
-def comparison(evaluations: list[Evaluated]) -> Comparison | None:
-    """The last evaluation against the first that has tasks in common with it; None if there is none."""
+def comparison(evaluations: list[Evaluated], tasks: Mapping[str, Task] | None = None) -> Comparison | None:
+    """The last evaluation against the first that has tasks in common with it; None if there is none.
+
+    `tasks` know the tags that group them.
+    """
     if not evaluations:
         return None
     after = evaluations[-1]
@@ -138,6 +166,7 @@ def comparison(evaluations: list[Evaluated]) -> Comparison | None:
         common = [task_id for task_id in new if task_id in old]
         if common:
             pair = {t: old[t] for t in common}, {t: new[t] for t in common}
+            changes = task_changes(before.scores, after.scores)
             means = [math.fsum(rates.values()) / len(common) for rates in pair]
             return Comparison(
                 before=before,
@@ -146,6 +175,8 @@ def comparison(evaluations: list[Evaluated]) -> Comparison | None:
                 after_mean=means[1],
                 num_tasks=len(common),
                 difference=paired_difference(*pair),
+                changes=changes,
+                groups=task_groups(changes, tasks or {}),
             )
     return None
 
@@ -157,7 +188,7 @@ def _evaluated(folder: RunFolder, line: dict[str, Any]) -> Evaluated:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         scores = {s["task_id"]: (s["level"], s["num_samples"], s["num_passed"]) for s in record.get("scores", [])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{path}: damaged ({' '.join(str(error).split())}); delete it to do without") from error
+        raise _damaged(path, error) from error
     names = [n.removeprefix("eval/pass@") for n in values if n.startswith("eval/pass@")]
     return Evaluated(
         label=line["stage"],
@@ -174,6 +205,7 @@ def _evaluated(folder: RunFolder, line: dict[str, Any]) -> Evaluated:
         },
         truncated=_number(values.get("eval/truncated")),
         scores=scores,
+        verdicts=record.get("verdicts", {}),
         isolation=record.get("isolation", ""),
         temperature=_number(record.get("temperature")),
     )
@@ -189,25 +221,71 @@ def _curves(lines: list[dict[str, Any]]) -> list[Curves]:
     return curves
 
 
-def _samples(store: RolloutStore) -> list[Sample]:
-    """Of the first, middle and last step of each stage: the best and the worst scored rollout, if they differ."""
-    samples = []
-    segments = store.segments()
-    for stage in dict.fromkeys(segment.stage for segment in segments):
-        own = [segment for segment in segments if segment.stage == stage]
-        chosen = sorted({round(i * (len(own) - 1) / (SHOWN_STEPS - 1)) for i in range(SHOWN_STEPS)})
-        for segment in (own[i] for i in chosen):
-            scored = [r for r in read_segment(segment.path) if not math.isnan(r.reward)]
-            if not scored:
-                continue
-            best, worst = max(scored, key=lambda r: r.reward), min(scored, key=lambda r: r.reward)
-            same = best.reward == worst.reward
-            chosen_rollouts = {"all rewards": best} if same else {"highest reward": best, "lowest reward": worst}
-            samples += [
-                Sample(stage=segment.stage, step=segment.step, why=why, rollout=rollout)
-                for why, rollout in chosen_rollouts.items()
+def _choices(folder: RunFolder) -> dict[str, list[Choice]]:
+    found = {}
+    for path in sorted(folder.evals_dir.glob("*_best_of_n.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = [
+                Choice(by=c["by"], n=c["n"], pass_rate=c["pass_rate"], low=c["low"], high=c["high"])
+                for c in record["choices"]
             ]
-    return samples
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from error
+    return found
+
+
+def _hangs(folder: RunFolder) -> list[Event]:
+    """What the watchdog has written: its first line says where nothing moved."""
+    path = folder.path / "hang.txt"
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        where = file.readline().strip()[:200]
+    patience = f"{folder.config().watchdog_seconds:g} s"
+    return [Event(stage="", step=0, name="hang", message=f"nothing moved for {patience} in {where}; see {path.name}")]
+
+
+def _labels(folder: RunFolder) -> str:
+    path = folder.path / "labels.sqlite"
+    if not path.exists():
+        return ""
+    try:
+        from coderl.label.store import LabelStore
+        from coderl.label.summary import summary
+    except ImportError as error:
+        return f"{path.name} is there, but not read: {error.name} is missing (install the extra `label`)"
+    store = LabelStore(f"sqlite:///{path}")
+    try:
+        return summary(store)
+    except CoderlError as error:
+        return str(error)
+    finally:
+        store.close()
+
+
+def _tasks_by_id(config: RunConfig, needed: set[str]) -> tuple[dict[str, Task], str]:
+    """Those of `needed` that the sources of the run still give, and why others are missing."""
+    found: dict[str, Task] = {}
+    fault = ""
+    for spec in dict.fromkeys([*config.tasks.test, *config.tasks.train, *config.tasks.sft]):
+        if needed <= found.keys():
+            break
+        try:
+            found |= {task.id: task for task in _loaded(spec) if task.id in needed}
+        except TaskError as error:
+            fault = f"{spec}: {' '.join(str(error).split())}"
+    return found, fault
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(spec: str) -> list[Task]:
+    """A page that renews itself asks again and again."""
+    return load_tasks(spec)
+
+
+def _damaged(path: Path, error: Exception) -> RunFolderError:
+    return RunFolderError(f"{path}: damaged ({' '.join(str(error).split())}); delete it to do without")
 
 
 def _isolation(rollout: Rollout) -> str:

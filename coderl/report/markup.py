@@ -45,11 +45,11 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
-def table(header: list[str], rows: Iterable[list[str]]) -> Html:
+def table(header: list[str], rows: Iterable[list[str]], *, cls: str = "") -> Html:
     """A table that scrolls sideways on a narrow screen; cells after the first of a row are set to the right."""
     head = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in header)))
     body = tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows))
-    return tag("div", tag("table", head, body), cls="wide")
+    return tag("div", tag("table", head, body, cls=cls), cls="wide", tabindex="0")
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Html:

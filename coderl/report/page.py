@@ -1,52 +1,56 @@
-"""How is a run told on one page? First whether it helped, then how it went, what it wrote, and how to do it again."""
+"""How is a run told on one page? Whether it helped, what was done and went wrong, what it wrote, and how to do it again."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 import yaml
 
-from coderl.report import plots
-from coderl.report.evidence import Curves, Evaluated, Event, Evidence, Sample, comparison, read_evidence
+from coderl.report import sample_view, stage_view, tasks_view
+from coderl.report.evidence import Comparison, Curves, Evaluated, Event, Evidence, comparison, read_evidence
 from coderl.report.markup import Html, facts, join, table, tag
 from coderl.run_folder import RunFolder, atomic_write
-from sandbox.verdict import Outcome
+from tasks.task import Task
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the page may load nothing and run nothing
-MAX_PROGRAM = 4000  # characters of a program shown
-
-# Which numbers of a training stage are drawn, under which title; several in one picture share an axis.
-CURVES: dict[str, dict[str, str]] = {
-    "Reward": {"rollout/reward": "reward"},
-    "Pass rate of samples": {"rollout/pass_rate": "all cases", "rollout/visible_pass_rate": "visible cases"},
-    "Loss": {"loss": "loss"},
-    "Gradient norm before clipping": {"grad_norm/policy": "policy", "grad_norm/critic": "critic"},
-    "KL to the start of the stage, nats per token": {"policy/ref_kl": "KL"},
-    "Approximate KL to the sampling policy, nats": {"policy/approx_kl": "KL"},
-    "Entropy, nats per token": {"rollout/entropy": "entropy"},
-    "Tokens per completion": {"rollout/length": "tokens"},
-    "Completions cut off": {"rollout/truncated": "share"},
-    "Groups without a signal": {"rollout/groups_without_signal": "share"},
-    "Clipped tokens": {"policy/clip_fraction": "share"},
-    "Critic: explained variance": {"critic/explained_variance": "explained"},
+# What a stage does, in words.
+DOES = {
+    "sft": "imitates reference solutions",
+    "rejection": "imitates its own samples that passed",
+    "sample": "samples training tasks and grades them",
+    "pairs": "makes pairs of samples that execution tells apart",
+    "reward_model": "trains a reward model on pairs",
+    "dpo": "learns from pairs which program is better (DPO)",
+    "best_of_n": "chooses among N samples of each held-out task",
+    "eval": "is tested on held-out tasks",
 }
-# One layer of the verdict picture each: what is alike for a person has one colour.
-VERDICTS: dict[str, tuple[str, int]] = {
-    "passed": ("AC", 0),
-    "partly or wrong": ("PA WA", 1),
-    "exception": ("RE", 2),
-    "no code": ("CE", 3),
-    "over a limit": ("MLE OLE FLE PLE TLE WTLE", 4),
-    "forbidden or not scorable": ("SV IE JE SKIP", 5),
+MAX_EVENTS = 3  # of one kind that are told
+ONLINE = "learns from the verdicts on its own samples ({})"
+# Events that say that a run may not be what its reward says, in words.
+ALARMS = {
+    "reward_hacking": "reward hacking",
+    "mode_collapse": "mode collapse",
+    "learned_reward_diverges": "reward model and verdicts part",
+    "eos_unreachable": "no completion stops by itself",
+    "no_program": "no completion holds a program",
+    "no_reward_variance": "all rewards alike",
+    "flaky_verdict": "a verdict changed when it was looked at again",
+    "unscorable": "verdicts that nobody could reach",
+    "stopped": "the run was stopped",
+    "hang": "nothing moved",
 }
-TIMES = {"time/generate": "sampling", "time/grade": "grading", "time/update": "learning"}
 
 
-def write_report(folder: RunFolder) -> Path:
-    """Write report.html of a run, finished or not. Raises RunFolderError if the folder cannot be read or written."""
-    atomic_write(folder.report_path, render(read_evidence(folder)).encode())
+def write_report(folder: RunFolder, *, tasks: Sequence[Task] | None = None) -> Path:
+    """Write report.html of a run, finished or not; `tasks` as for `read_evidence`.
+
+    Raises RunFolderError if the folder cannot be read or written.
+    """
+    atomic_write(folder.report_path, render(read_evidence(folder, tasks=tasks)).encode())
     return folder.report_path
 
 
@@ -62,11 +66,19 @@ def render(evidence: Evidence, *, policy: str = POLICY, tail: str = "") -> str:
         tag("title", f"{config.name} · coderl"),
         tag("style", Html(style)),
     )
+    found = comparison(evidence.evaluations, evidence.tasks)
     body = [
-        tag("header", tag("h1", config.name), _answer(evidence)),
+        tag("header", tag("h1", config.name), _answer(evidence, found)),
+        _section("What was done", _story(evidence)),
+        _section("Alarms", _alarms(evidence)),
         _section("Evaluations on held-out tasks", _evaluations(evidence.evaluations)),
-        *(_section(f"Stage {curves.label}", _stage(curves)) for curves in evidence.curves),
-        _section("What happened", _events(evidence.events)),
+        _section("Which tasks it solves", tasks_view.difficulty(found) if found else Html()),
+        *(
+            _section(f"Stage {curves.label}", stage_view.stage(curves, evidence.choices.get(curves.label, ())))
+            for curves in evidence.curves
+        ),
+        _section("Where the time went", stage_view.budgets(evidence.curves)),
+        _section("What people said", tag("pre", evidence.labels) if evidence.labels else Html()),
         _section("What it wrote", _samples(evidence)),
         _section("What was run", _setting(evidence)),
         _section("Do it again", _again(evidence)),
@@ -78,9 +90,8 @@ def _section(title: str, *children: Html) -> Html:
     return tag("section", tag("h2", title), *children) if any(children) else Html()
 
 
-def _answer(evidence: Evidence) -> Html:
+def _answer(evidence: Evidence, found: Comparison | None) -> Html:
     state = "" if evidence.finished else "This run is not finished. "
-    found = comparison(evidence.evaluations)
     if found is None:
         none = "Whether training helped was not measured: that takes an evaluation before it and one after it."
         return tag("p", f"{state}{none}", cls="answer")
@@ -100,6 +111,71 @@ def _answer(evidence: Evidence) -> Html:
     return tag("p", text, cls="answer")
 
 
+def _story(evidence: Evidence) -> Html:
+    """The stages in order: what each did, and what came of it as far as it got."""
+    config = evidence.config
+    curves = {found.label: found for found in evidence.curves}
+    tests = {found.label: found for found in evidence.evaluations if not found.step}
+    steps = []
+    for number, name in enumerate(config.stages):
+        label = f"{number}_{name}"
+        does = DOES.get(name, ONLINE.format(name.upper().replace("_", "-")))
+        if label in tests:
+            came = f"pass@1 {tests[label].pass_at_k[1][0]:.1%}" if 1 in tests[label].pass_at_k else "done"
+        elif label in curves:
+            came = _came_of(curves[label], getattr(config, name))
+        else:
+            came = "not reached"
+        steps.append((label, f"{does}: {came}"))
+    lora = config.policy.lora
+    trained = f"LoRA adapters of rank {lora.rank}" if lora else "all weights"
+    origin = "a new model, made from scratch" if config.policy.model == "new:" else config.policy.model
+    about = f"The policy starts as {origin}; {trained} are trained. It works through {len(config.stages)} stages:"
+    return join([tag("p", about), facts(steps)])
+
+
+def _came_of(curves: Curves, section: object) -> str:
+    planned = getattr(section, "steps", None)
+    told = [f"{curves.steps[-1]} of {planned} steps"] if planned else []
+    for name, word in (
+        ("rollout/pass_rate", "pass rate of samples"),
+        ("pairs/accuracy", "pairs in order"),
+        ("loss", "loss"),
+    ):
+        values = [v for v in curves.values.get(name, []) if not math.isnan(v)]
+        if values:
+            told.append(f"{word} {values[0]:.3g} → {values[-1]:.3g}" if len(values) > 1 else f"{word} {values[0]:.3g}")
+            break
+    if (count := curves.values.get("pairs/count")) is not None:
+        told.append(f"{count[-1]:.0f} pairs")
+    return ", ".join(told) or "done"
+
+
+def _alarms(evidence: Evidence) -> Html:
+    """The events by stage and kind, of many alike the first and the last; or that there was none, and what was looked for."""
+    kinds: dict[tuple[str, str], list[Event]] = {}
+    for event in evidence.events:
+        kinds.setdefault((event.stage, event.name), []).append(event)
+    if not kinds:
+        watched = ", ".join(ALARMS[name] for name in ("reward_hacking", "mode_collapse", "learned_reward_diverges"))
+        return tag("p", f"None. Looked for, among others: {watched}.") if evidence.curves else Html()
+    told = []
+    for (stage, name), events in kinds.items():
+        mark = tag("span", ALARMS.get(name, name), cls="verdict bad")
+        shown = events if len(events) <= MAX_EVENTS else [*events[: MAX_EVENTS - 1], events[-1]]
+        lines = [tag("li", f"{_place(event)}{event.name}: {event.message}") for event in shown]
+        if len(shown) < len(events):
+            lines.insert(-1, tag("li", f"{len(events) - len(shown)} more like these"))
+        told.append(tag("div", tag("p", mark, f" {stage}"), tag("ul", *lines), cls="alarm"))
+    return join(told)
+
+
+def _place(event: Event) -> str:
+    at = f"step {event.step}" if event.step else ""
+    words = " ".join(word for word in (event.stage, at) if word)
+    return f"{words}, " if words else ""
+
+
 def _evaluations(found: list[Evaluated]) -> Html:
     if not found:
         return Html()
@@ -109,90 +185,20 @@ def _evaluations(found: list[Evaluated]) -> Html:
         for e in found
     ]
     header = ["after", *(f"pass@{k} (95 % interval)" for k in ks), "tasks", "cut off", "temperature"]
-    return join([table(header, rows), _levels(found)])
-
-
-def _levels(found: list[Evaluated]) -> Html:
-    levels = sorted({level for e in found for level, _, _ in e.scores.values()})
-    if len(levels) < 2:
-        return Html()
-    rows = []
-    for e in found:
-        cells = []
-        for level in levels:
-            rates = [passed / n for own, n, passed in e.scores.values() if own == level and n]
-            cells.append(f"{sum(rates) / len(rates):.1%} of {len(rates)}" if rates else "–")
-        rows.append([e.title, *cells])
-    return join([tag("h3", "pass@1 by level of difficulty"), table(["after", *(f"level {n}" for n in levels)], rows)])
-
-
-def _stage(curves: Curves) -> Html:
-    pictures = []
-    for title, names in CURVES.items():
-        present = {name: short for name, short in names.items() if name in curves.values}
-        given = [
-            plots.Line(name=short, x=curves.steps, y=curves.values[name], colour=i)
-            for i, (name, short) in enumerate(present.items())
-            if not all(map(math.isnan, curves.values[name]))
-        ]
-        if given:
-            pictures.append(plots.lines(title, given))
-    return join([tag("div", *pictures, *_verdicts(curves), *_times(curves), cls="plots")])
-
-
-def _verdicts(curves: Curves) -> list[Html]:
-    layers = []
-    for title, (outcomes, colour) in VERDICTS.items():
-        own = [curves.values[f"verdict/{o}"] for o in outcomes.split() if f"verdict/{o}" in curves.values]
-        if own:
-            shares = [sum(v for v in at if not math.isnan(v)) for at in zip(*own, strict=True)]
-            layers.append(plots.Line(name=title, x=curves.steps, y=shares, colour=colour))
-    return [plots.areas("Verdicts, share of samples", curves.steps, layers)] if layers else []
-
-
-def _times(curves: Curves) -> list[Html]:
-    present = [name for name in TIMES if name in curves.values]
-    if len(present) < 2:
-        return []
-    given = [plots.Line(name=TIMES[n], x=curves.steps, y=curves.values[n], colour=i) for i, n in enumerate(present)]
-    return [plots.areas("Seconds of a step", curves.steps, given)]
-
-
-def _events(events: list[Event]) -> Html:
-    return facts((f"{e.stage} step {e.step}, {e.name}", e.message) for e in events) if events else Html()
+    mixes = [(e.title, stage_view.verdict_shares(e.verdicts)) for e in found]
+    mix = join([tag("h3", "how the samples ended"), facts(mixes)]) if any(text for _, text in mixes) else Html()
+    return join([table(header, rows), mix])
 
 
 def _samples(evidence: Evidence) -> Html:
     if evidence.damage:
         return tag("p", evidence.damage)
-    return join(_sample(sample) for sample in evidence.samples)
-
-
-def _sample(sample: Sample) -> Html:
-    rollout, verdict = sample.rollout, sample.rollout.verdict
-    outcome = str(verdict.outcome) if verdict else "not graded"
-    passed = verdict is not None and verdict.outcome is Outcome.AC
-    parts = ", ".join(f"{name} {value:.3g}" for name, value in rollout.reward_parts.items())
-    summary = tag(
-        "summary",
-        tag("span", outcome, cls="verdict good" if passed else "verdict bad"),
-        f" {sample.stage} step {sample.step}, {sample.why} {rollout.reward:.3g}: {rollout.task_id}",
-    )
-    told = facts(
-        [
-            ("reward", parts),
-            (
-                "verdict",
-                f"{verdict.num_passed} of {len(verdict.cases)} cases passed. {verdict.detail}" if verdict else "",
-            ),
-            ("integrity", str(verdict.integrity) if verdict else ""),
-            ("length", f"{len(rollout.completion_ids)} tokens{', cut off' if rollout.truncated else ''}"),
-        ]
-    )
-    shown = rollout.program or rollout.completion
-    title = "program" if rollout.program else "completion, in which no code was found"
-    cut = f"\n… {len(shown) - MAX_PROGRAM} more characters" if len(shown) > MAX_PROGRAM else ""
-    return tag("details", summary, told, tag("h3", title), tag("pre", tag("code", shown[:MAX_PROGRAM] + cut)))
+    shown = [sample_view.sample(sample) for sample in evidence.samples]
+    if shown and evidence.without_tasks:
+        shown.insert(
+            0, tag("p", f"Some tests are not shown, as their tasks could not be loaded: {evidence.without_tasks}")
+        )
+    return join(shown)
 
 
 def _setting(evidence: Evidence) -> Html:
@@ -203,13 +209,14 @@ def _setting(evidence: Evidence) -> Html:
         changes = [f"{key} {old!r} → {new!r}" for key, (old, new) in record.get("changes", {}).items()]
         resumed.append(f"{record.get('started', '')} ({', '.join(changes) or 'same config'})")
     reward = f"{config.reward.scheme}, looking at {config.reward.cases} cases"
+    online = any(name not in DOES for name in config.stages)
     return facts(
         [
             ("policy", config.policy.model + (f", LoRA rank {config.policy.lora.rank}" if config.policy.lora else "")),
             ("stages", " → ".join(config.stages)),
             ("trained on", ", ".join(dict.fromkeys([*config.tasks.sft, *config.tasks.train]))),
             ("held out", ", ".join(config.tasks.test)),
-            ("reward", reward if {"grpo", "ppo"} & set(config.stages) else ""),
+            ("reward", reward if online else ""),
             ("programs ran in", "; ".join(evidence.isolation)),
             ("seed", str(config.seed)),
             ("versions", ", ".join(f"{name} {version}" for name, version in packages.items() if version)),
@@ -229,10 +236,12 @@ def _again(evidence: Evidence) -> Html:
     commit = str(evidence.versions.get("commit", ""))
     told = f"From commit {commit}. " if commit else ""
     promise = "The run is a function of its config and seed: the same versions on the same CPU repeat it bit for bit."
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return join(
         [
             tag("p", f"{told}{promise}"),
             tag("pre", tag("code", str(evidence.versions.get("command", "")))),
+            tag("p", f"Reports of the same config have the same digest: {digest}.", cls="note"),
             tag("details", tag("summary", "config.yaml, every default filled in"), tag("pre", tag("code", text))),
         ]
     )

@@ -21,7 +21,9 @@ from coderl.report.markup import Html, tag
 
 INK, LINE = "#010101", "#020202"
 NUM_COLOURS = 6
-SERIES = [f"#0303{i:02x}" for i in range(NUM_COLOURS)]
+MAX_ENDS = 3  # curves whose first and last values are told above the picture
+GREY = 6  # the colour of what is not there
+SERIES = [f"#0303{i:02x}" for i in range(NUM_COLOURS + 1)]
 VARIABLES = {INK: "currentColor", LINE: "var(--line)", **{c: f"var(--s{i})" for i, c in enumerate(SERIES)}}
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
@@ -44,7 +46,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One curve; `colour` is a number from 0 to 5. NaN leaves a gap."""
+    """One curve; `colour` is a number from 0 to 6, which is GREY. NaN leaves a gap."""
 
     name: str
     x: Sequence[float]
@@ -57,7 +59,7 @@ def lines(title: str, given: Sequence[Line], *, unit: str = "step") -> Html:
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": title}):
         figure, axes = _figure(unit)
         for line in given:
-            colour = SERIES[line.colour % NUM_COLOURS]
+            colour = SERIES[line.colour % (NUM_COLOURS + 1)]
             many = len(line.x) >= 20
             axes.plot(
                 line.x,
@@ -69,7 +71,8 @@ def lines(title: str, given: Sequence[Line], *, unit: str = "step") -> Html:
             )
             if many:
                 axes.plot(line.x, smooth(line.y), color=colour, linewidth=1.6)
-        caption = "; ".join(f"{line.name} {_ends(line.y)}" if len(given) > 1 else _ends(line.y) for line in given)
+        ends = [f"{line.name} {_ends(line.y)}" if len(given) > 1 else _ends(line.y) for line in given]
+        caption = "; ".join(ends) if len(ends) <= MAX_ENDS else ""
         return _finish(figure, title, caption, [(line.name, line.colour) for line in given] if len(given) > 1 else [])
 
 
@@ -80,7 +83,7 @@ def areas(title: str, x: Sequence[float], given: Sequence[Line], *, unit: str = 
         layers = [[0.0 if math.isnan(value) else value for value in line.y] for line in given]
         xs, layers = ([*x, x[0] + 1], [[*layer, layer[0]] for layer in layers]) if len(x) == 1 else (list(x), layers)
         axes.stackplot(
-            xs, layers, colors=[SERIES[line.colour % NUM_COLOURS] for line in given], alpha=0.85, linewidth=0
+            xs, layers, colors=[SERIES[line.colour % (NUM_COLOURS + 1)] for line in given], alpha=0.85, linewidth=0
         )
         axes.margins(0)
         return _finish(figure, title, "", [(line.name, line.colour) for line in given])
@@ -132,7 +135,9 @@ def _finish(figure: Figure, title: str, caption: str, legend: Sequence[tuple[str
     svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
-    keys = tag("span", *(tag("span", name, cls=f"key k{colour % NUM_COLOURS}") for name, colour in legend), cls="keys")
+    keys = tag(
+        "span", *(tag("span", name, cls=f"key k{colour % (NUM_COLOURS + 1)}") for name, colour in legend), cls="keys"
+    )
     head = [tag("b", title), tag("span", caption, cls="ends"), *([keys] if legend else [])]
     picture = tag("div", Html(svg), cls="plot", role="img", aria_label=f"{title}: {caption}")
     return tag("figure", tag("figcaption", *head), picture)
