@@ -181,15 +181,6 @@ def import_model(
     typer.echo(str(importer.import_model(source, out, dtype=dtype, overwrite=overwrite)))
 
 
-def printable(text: str) -> str:
-    """Text of a task or a program without anything that could steer a terminal.
-
-    >>> printable("a\\x1b[31mb")
-    'a\\\\x1b[31mb'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _plan(config: RunConfig) -> str:
     """What `train` would do. Raises TaskError if a task source is wrong."""
     from tasks.registry import load

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from coderl.cli import printable
 from coderl.prompts import show_case
+from sandbox import printable
 from sandbox.limits import Limits
 from sandbox.spec import Case
 from tasks.task import Task
@@ -26,7 +26,7 @@ def rendered(task: Task) -> RenderableType:
     parts.append(Text(_facts(task), style="dim"))
     if task.reference:
         parts += [Text("reference", style="bold"), _text(task.reference, "green")]
-    title = Text(printable(f"{task.id}  ({task.split}, level {task.level}, {counts})"))
+    title = Text(printable(f"{task.id}  ({task.split}, level {task.level}, {counts})", keep=""))
     return Panel(Group(*parts), title=title, title_align="left")
 
 
@@ -46,14 +46,14 @@ def _facts(task: Task) -> str:
         facts.append(f"checker {getattr(task.checker, 'value', task.checker)}")
     if task.tags:
         facts.append(f"tags {', '.join(task.tags)}")
-    return printable("; ".join(facts))
+    return printable("; ".join(facts), keep="")
 
 
 def _text(text: str, style: str = "") -> Text:
     """Up to MAX_LINES lines of up to MAX_WIDTH characters, every other character than letters, signs and spaces escaped."""
     lines = text.strip("\n").split("\n")
     cut = [line if len(line) <= MAX_WIDTH else f"{line[:MAX_WIDTH]} ... ({len(line)} characters)" for line in lines]
-    shown = [printable(line.expandtabs(4)) for line in cut[:MAX_LINES]]
+    shown = [printable(line.expandtabs(4), keep="") for line in cut[:MAX_LINES]]
     if len(cut) > MAX_LINES:
         shown.append(f"... ({len(cut) - MAX_LINES} more lines)")
     return Text("\n".join(shown), style=style)

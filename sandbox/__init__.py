@@ -34,6 +34,7 @@ from sandbox.spec import (
     StdioCase,
     SuiteCase,
 )
+from sandbox.text import printable
 from sandbox.verdict import CaseResult, Coverage, Integrity, Isolation, Outcome, Status, Verdict
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ __all__ = [
     "StdioCase",
     "SuiteCase",
     "Verdict",
+    "printable",
 ]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from sandbox.backend import RunExit
 from sandbox.codec import CodecError, decode
 from sandbox.limits import Limits
+from sandbox.text import printable
 from sandbox.verdict import CaseResult, Outcome, worst
 
 HEAD_CHARACTERS = 2000
@@ -122,13 +123,6 @@ def result(
 def bare(outcome: Outcome, detail: str = "") -> CaseResult:
     """The result of a case that did not run."""
     return CaseResult(outcome=outcome, flags=(outcome,), detail=one_line(detail))
-
-
-def printable(text: str) -> str:
-    """`text` with control, format and other invisible characters escaped, line ends and tabs kept."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(text: str) -> str:

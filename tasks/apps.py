@@ -1,8 +1,7 @@
 """APPS: 10,000 problems with stdin programs or functions (Hendrycks et al. 2021, arXiv:2105.09938).
 
 `apps` takes the hub; `apps:PATH` a .jsonl of the hub's rows, a released folder (train/0001/question.txt, ..) or one of its
-problems. APPS marks no test as public: the first is visible, the others are hidden (a single one is both). `level` is 1 to 3:
-introductory, interview, competition. The reference is the first published solution.
+problems. Which tests are visible: tasks/apps_rows.py. `level` is 1 to 3: introductory, interview, competition.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tasks.apps_rows import task_of_row
 from tasks.errors import TaskError
 from tasks.hub import fetch, local
-from tasks.in_out import cases_of, rule_of
-from tasks.reading import split_of, tasks_of
+from tasks.reading import tasks_of
 from tasks.rows import Row
 from tasks.source import Options, Source
-from tasks.task import Split, Style, Task
+from tasks.task import Split, Task
 
 HUB = "codeparrot/apps"
 FILES = {"train": "train.jsonl", "test": "test.jsonl"}
@@ -27,28 +26,12 @@ _PARTS = ("question.txt", "input_output.json", "solutions.json", "starter_code.p
 
 
 def task_of(row: Row) -> Task:
-    starter = row.text("starter_code", "").strip("\n")
-    tests = row.parsed("input_output", dict) if row.text("input_output", "") else {}
-    solutions = row.parsed("solutions", list) if row.text("solutions", "") else []
-    reference = str(solutions[0]) if solutions else ""
-    cases = cases_of(row, "input_output", tests, program=starter or reference)
-    if not cases:
-        raise row.fault("input_output", "holds no test", "leave out problems without tests")
-    function = str(tests.get("fn_name") or "")
-    wish = f"\n\nComplete this:\n{starter}" if starter else "\n\nRead from standard input and write to standard output."
     difficulty = row.text("difficulty", "")
     number = row.record.get("problem_id", row.record.get("id", ""))
-    return Task(
-        id=f"apps/{row.split or 'test'}/{number}",
-        prompt=row.text("question").strip() + wish,
-        style=Style.INSTRUCTION,
-        split=split_of(row, Split.TEST),
-        visible=cases[:1],
-        hidden=cases[1:] or cases,
-        entry_point=function,
-        signature=next((line for line in starter.splitlines() if line.strip().startswith("def ")), "").strip(),
-        reference=reference,
-        checker=rule_of(cases),
+    return task_of_row(
+        row,
+        task_id=f"apps/{row.split or 'test'}/{number}",
+        default_split=Split.TEST,
         level=LEVELS.get(difficulty, 0),
         tags=("apps", difficulty) if difficulty else ("apps",),
     )

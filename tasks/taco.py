@@ -11,14 +11,14 @@ import re
 from pathlib import Path
 
 from sandbox.limits import MEBIBYTE, Limits
+from tasks.apps_rows import task_of_row
 from tasks.hub import fetch, local
-from tasks.in_out import cases_of, rule_of
 from tasks.limits import limits_of
 from tasks.python_text import literal
-from tasks.reading import split_of, tasks_of
+from tasks.reading import tasks_of
 from tasks.rows import Row
 from tasks.source import Options, Source
-from tasks.task import Split, Style, Task
+from tasks.task import Split, Task
 
 HUB = "BAAI/TACO"
 FILES = {"train": "train/*.arrow", "test": "test/*.arrow"}
@@ -28,28 +28,13 @@ _UNITS = {"second": 1.0, "seconds": 1.0, "megabytes": MEBIBYTE, "megabyte": MEBI
 
 
 def task_of(row: Row) -> Task:
-    starter = row.text("starter_code", "").strip("\n")
-    tests = row.parsed("input_output", dict)
-    solutions = row.parsed("solutions", list) if row.text("solutions", "") else []
-    reference = str(solutions[0]) if solutions else ""
-    cases = cases_of(row, "input_output", tests, program=starter or reference)
-    if not cases:
-        raise row.fault("input_output", "holds no test", "leave out problems without tests")
-    wish = f"\n\nComplete this:\n{starter}" if starter else "\n\nRead from standard input and write to standard output."
-    return Task(
-        id=f"taco/{row.split or 'train'}/{row.where.rpartition('[')[2].rpartition(':')[2].strip(']')}",
-        prompt=row.text("question").strip() + wish,
-        style=Style.INSTRUCTION,
-        split=split_of(row, Split.TRAIN),
-        visible=cases[:1],
-        hidden=cases[1:] or cases,
-        entry_point=str(tests.get("fn_name") or ""),
-        signature=next((line for line in starter.splitlines() if line.strip().startswith("def ")), "").strip(),
-        reference=reference,
-        checker=rule_of(cases),
-        limits=_limits(row),
+    return task_of_row(
+        row,
+        task_id=f"taco/{row.split or 'train'}/{row.where.rpartition('[')[2].rpartition(':')[2].strip(']')}",
+        default_split=Split.TRAIN,
         level=LEVELS.get(row.text("difficulty", ""), 0),
         tags=("taco", *_skills(row)),
+        limits=_limits(row),
     )
 
 

@@ -19,12 +19,12 @@ from coderl.report import write_report
 from coderl.report.budget import budget
 from coderl.report.difficulty import task_changes, task_groups
 from coderl.report.evidence import comparison, read_evidence
-from coderl.report.markup import escape, tag, visible
+from coderl.report.markup import escape, tag
 from coderl.report.samples import failed_tests
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder
 from coderl.store import RolloutStore
-from sandbox import CallCase
+from sandbox import CallCase, printable
 from sandbox.verdict import CaseResult, Integrity, Isolation, Outcome, Verdict
 from tasks.task import Split, Style, Task
 
@@ -272,7 +272,7 @@ def test_escaping_is_the_default_and_does_not_happen_twice():
     assert tag("p", "<", tag("b", "&")) == "<p>&lt;<b>&amp;</b></p>"
     assert tag("p", "x", title='"') == '<p title="&quot;">x</p>'
     assert escape("a\u2066b") == "a\\u2066b"
-    assert visible("é\t中\n") == "é\t中\n"
+    assert printable("é\t中\n") == "é\t中\n"
 
 
 def test_events_are_told_with_their_step_and_stay_text(tmp_path):

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from sandbox.checkers import text_matches, values_match
 from sandbox.codec import HEADER, CodecError, decode, dumps, encode, loads
 from sandbox.errors import BadInput
-from sandbox.judge import check_reference, player_message, printable
+from sandbox.judge import check_reference, player_message
 from sandbox.limits import Limits
 from sandbox.samples import read_samples, read_tasks
 from sandbox.spec import Checker, Comparison
+from sandbox.text import printable
 from sandbox.wire import Wire
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

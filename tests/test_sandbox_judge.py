@@ -7,8 +7,9 @@ import pytest
 from sandbox.backend import RunExit
 from sandbox.codec import CodecError
 from sandbox.intake import MAX_SOURCE_BYTES, source_fault
-from sandbox.judge import HEAD_CHARACTERS, Seen, is_near, one_line, player_message, printable, result, script_flags
+from sandbox.judge import HEAD_CHARACTERS, Seen, is_near, one_line, player_message, result, script_flags
 from sandbox.limits import Limits
+from sandbox.text import printable
 from sandbox.verdict import Outcome
 
 LIMITS = Limits(cpu_seconds=1.0, wall_seconds=2.0)

@@ -35,8 +35,8 @@ def arena(
 
     from coderl.arena import page
     from coderl.arena.play import play
-    from coderl.cli import printable
     from coderl.run_folder import atomic_write
+    from sandbox import printable
 
     if out.exists():
         raise RunFolderError(f"{out}: already there; name another file with --out, or delete it")
@@ -52,7 +52,7 @@ def arena(
         ):
             shown = Table(*header)
             for row in rows:
-                shown.add_row(*(Text(printable(cell)) for cell in row))
+                shown.add_row(*(Text(printable(cell, keep="")) for cell in row))
             console.print(shown)
     for note in notes:
         typer.echo(note)

@@ -42,17 +42,17 @@ def explain(
 
 def lines(found: Explanation) -> list[str]:
     """What is printed below the task."""
-    from coderl.cli import printable
+    from sandbox import printable
 
     rollout, verdict = found.rollout, found.rollout.verdict
-    text = ["program", *(f"  {printable(line)}" for line in (rollout.program or "(none found)").splitlines())]
+    text = ["program", *(f"  {printable(line, keep='')}" for line in (rollout.program or "(none found)").splitlines())]
     if verdict is not None:
-        text.append(f"verdict  {verdict.outcome} {printable(verdict.detail)}".rstrip())
+        text.append(f"verdict  {verdict.outcome} {printable(verdict.detail, keep='')}".rstrip())
         pairs = zip(verdict.cases, found.replayed.cases, strict=False)
         for number, (then, now) in enumerate(pairs):
             kind = "visible" if number < len(found.task.visible) else "hidden"
             again = "" if then.outcome == now.outcome else f"; now {now.outcome}"
-            text.append(f"  case {number} ({kind})  {then.outcome}{again}  {printable(then.detail)}".rstrip())
+            text.append(f"  case {number} ({kind})  {then.outcome}{again}  {printable(then.detail, keep='')}".rstrip())
     text.append(f"replay   {found.replayed.outcome}: {'the same' if found.agrees else 'NOT the same'} as then")
     parts = " + ".join(f"{name} {value:g}" for name, value in rollout.reward_parts.items())
     text.append(f"reward   {parts} = {rollout.reward:g}")

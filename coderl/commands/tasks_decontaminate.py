@@ -26,8 +26,8 @@ def decontaminate(
     from collections import Counter
     from dataclasses import asdict
 
-    from coderl.cli import printable
     from coderl.run_folder import atomic_write
+    from sandbox import printable
     from tasks.contamination import overlaps
     from tasks.export import check_target, export
     from tasks.registry import load_all
@@ -39,7 +39,7 @@ def decontaminate(
         record = {"schema": 1, "n": n, "tasks": specs, "against": against, **asdict(found)}
         atomic_write(report, (json.dumps(record, indent=1) + "\n").encode())
     for match in found.matches[:SHOWN]:
-        typer.echo(printable(f"{match.task_id} ~ {match.evaluation_id}: {match.how}: {match.shared}"))
+        typer.echo(printable(f"{match.task_id} ~ {match.evaluation_id}: {match.how}: {match.shared}", keep=""))
     if len(found.matches) > SHOWN:
         typer.echo(f"... and {len(found.matches) - SHOWN} more")
     for how, count in Counter(match.how for match in found.matches).most_common():

@@ -50,15 +50,17 @@ def validate(
 def _show(validation: Validation, console: Console) -> None:
     from rich.table import Table
 
-    from coderl.cli import printable
+    from sandbox import printable
 
     table = Table("source", "tasks", "clean", "ref fails", "flaky", "null passes", "score", "program s")
     for row in validation.rows():
-        table.add_row(*map(printable, row))
+        table.add_row(*(printable(cell, keep="") for cell in row))
     console.print(table)
     faulty = validation.faulty()
     for task_id, faults in faulty[:SHOWN]:
-        console.print(printable(f"{task_id}: {'; '.join(faults)}"), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            printable(f"{task_id}: {'; '.join(faults)}", keep=""), markup=False, highlight=False, soft_wrap=True
+        )
     if len(faulty) > SHOWN:
         console.print(f"... and {len(faulty) - SHOWN} more, in {validation.report_path}", markup=False, highlight=False)
     console.print(validation.summary(), markup=False, highlight=False, soft_wrap=True)

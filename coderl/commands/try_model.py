@@ -88,15 +88,15 @@ def _show(console: Any, attempt: Attempt) -> None:
     from rich.syntax import Syntax
     from rich.text import Text
 
-    from coderl.report.markup import visible
+    from sandbox import printable
 
     verdict = attempt.verdict
     passed = f"{verdict.num_passed} of {len(verdict.cases)} cases"
     title = f"{attempt.number}  {verdict.outcome}  {passed}{'  cut off' if attempt.truncated else ''}"
-    text = visible(attempt.program or attempt.completion)
+    text = printable(attempt.program or attempt.completion)
     body = Syntax(text.rstrip(), "python", background_color="default", word_wrap=True)
     style = "green" if verdict.outcome == "AC" else "red"
-    detail = Text(visible(verdict.detail)) if verdict.detail else None
+    detail = Text(printable(verdict.detail)) if verdict.detail else None
     console.print(
         Panel(body, title=title, title_align="left", subtitle=detail, subtitle_align="left", border_style=style)
     )

@@ -23,7 +23,7 @@ from coderl.errors import CoderlError, ConfigError
 from coderl.label.guard import Access, Refused, check_csrf, check_name, csrf_token, read_form
 from coderl.label.show import changed_lines, shown_program, shown_text, unified
 from coderl.label.store import Assignment, Kind, LabelStore, Submission
-from coderl.report.markup import visible
+from sandbox import printable
 
 LETTERS = "ABCDEFGHI"
 MAX_REASON = 2000
@@ -165,7 +165,7 @@ class _Labelling:
                 "outcome": result.outcome,
                 "passed": result.passed,
                 "total": result.total,
-                "cases": [[visible(text) for text in case] for case in result.cases],
+                "cases": [[printable(text) for text in case] for case in result.cases],
             }
         return JSONResponse(said)
 
@@ -255,7 +255,7 @@ def _submission(assignment: Assignment, form: dict[str, str]) -> Submission:
         kind=kind,
         ranks=tuple(ranks),
         strength=strength if len(set(ranks)) > 1 else 0,
-        reason=visible(form.get("reason", "").replace("\r\n", "\n").strip()[:MAX_REASON]),
+        reason=printable(form.get("reason", "").replace("\r\n", "\n").strip()[:MAX_REASON]),
         seconds=min(seconds, MAX_SECONDS),
     )
 

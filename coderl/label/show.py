@@ -1,6 +1,6 @@
 """How does a hostile program become something to look at? Lines of escaped, highlighted markup; nothing of it ever runs.
 
-Characters that show nothing or turn the direction of text are spelt out first (`visible`), then Pygments splits the text into
+Characters that show nothing or turn the direction of text are spelt out first (`printable`), then Pygments splits the text into
 tokens and escapes each. Text too long for that is escaped alone, and says so.
 """
 
@@ -16,7 +16,7 @@ from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from coderl.report.markup import visible
+from sandbox import printable
 
 MAX_HIGHLIGHTED = 20_000  # characters; Pygments takes about 1 s for a million
 MAX_SHOWN = 200_000
@@ -35,7 +35,7 @@ class Line:
 def shown_text(text: str) -> str:
     """Text for a person, cut where it is too long; to be escaped by the page."""
     cut = f"{text[:MAX_SHOWN]}\n... ({len(text)} characters)" if len(text) > MAX_SHOWN else text
-    return visible(cut.replace("\r\n", "\n"))
+    return printable(cut.replace("\r\n", "\n"))
 
 
 def shown_program(program: str, language: str, *, changed: frozenset[int] = frozenset()) -> list[Line]:

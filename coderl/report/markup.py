@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from sandbox import printable
+
 VOID = {"meta", "br", "col", "link"}
 
 
@@ -33,16 +35,7 @@ def join(children: Iterable[str]) -> Html:
 
 def escape(text: str) -> Html:
     """Text for a page, also inside quotes."""
-    return Html(html.escape(visible(text), quote=True))
-
-
-def visible(text: str) -> str:
-    """Characters that show nothing, steer a terminal or turn the direction of text become their Python escapes.
-
-    >>> visible("a\\u202eb\\n\\x00")
-    'a\\\\u202eb\\n\\\\x00'
-    """
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return Html(html.escape(printable(text), quote=True))
 
 
 def table(header: list[str], rows: Iterable[list[str]], *, cls: str = "") -> Html:
