@@ -373,6 +373,7 @@ def test_the_time_of_a_stage_is_shared_out_and_what_is_missing_is_other(tmp_path
     # 120 s: 60 + 30 + 18 = 108 s known, 12 s other; all stages: 180 s, of which learning 18 + 60 = 78 s
     assert "1_grpo 2 2 min 0 s 60 s 50% 25% 15% 10%" in text
     assert "all 3 3 min 0 s 60 s 33% 17% 43% 7%" in text
+    assert "To make the sampling of 1_grpo faster: generation." in text
 
 
 def test_parts_that_overlap_leave_nothing_over():
@@ -428,3 +429,12 @@ def test_reports_of_one_config_share_a_digest_and_others_do_not(tmp_path):
     one = digest(first)
     first.config_path.write_text(text.replace("seed: 0", "seed: 1", 1))
     assert digest(first) != one
+
+
+def test_a_labelled_run_tells_what_people_said(tmp_path):
+    pytest.importorskip("sqlalchemy")
+    from coderl.label.store import LabelStore
+
+    folder = make_run(tmp_path)
+    LabelStore(f"sqlite:///{folder.path / 'labels.sqlite'}").close()
+    assert "holds no answers yet" in text_of(folder)

@@ -1,4 +1,4 @@
-"""Does docs/rlhf-map.md name twenty topics, each with a command that could be typed? (test_repo_readme checks their options.)"""
+"""Does docs/rlhf-map.md name twenty topics, each with a command that can be typed? (test_repo_readme checks options.)"""
 
 from __future__ import annotations
 

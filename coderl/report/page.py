@@ -77,7 +77,7 @@ def render(evidence: Evidence, *, policy: str = POLICY, tail: str = "") -> str:
             _section(f"Stage {curves.label}", stage_view.stage(curves, evidence.choices.get(curves.label, ())))
             for curves in evidence.curves
         ),
-        _section("Where the time went", stage_view.budgets(evidence.curves)),
+        _section("Where the time went", stage_view.budgets(evidence.curves, config)),
         _section("What people said", tag("pre", evidence.labels) if evidence.labels else Html()),
         _section("What it wrote", _samples(evidence)),
         _section("What was run", _setting(evidence)),

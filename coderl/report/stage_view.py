@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from coderl.config import RunConfig
 from coderl.report import plots
 from coderl.report.budget import PARTS, Budget, budget, duration
 from coderl.report.evidence import Choice, Curves
 from coderl.report.markup import Html, facts, join, table, tag
+from coderl.step_time import knob
+from coderl.store import stage_index
 
 # Which numbers of a training stage are drawn, under which title; several in one picture share an axis.
 CURVES: dict[str, dict[str, str]] = {
@@ -87,8 +90,8 @@ def stage(curves: Curves, choices: Sequence[Choice]) -> Html:
     return join([drawn, note, _at_the_end(curves, drawn=many)])
 
 
-def budgets(found: Sequence[Curves]) -> Html:
-    """One row per stage: how long it took, and the share of each part."""
+def budgets(found: Sequence[Curves], config: RunConfig) -> Html:
+    """One row per stage: how long it took, the share of each part, and which setting would make the largest part smaller."""
     rows = [spent for curves in found if (spent := budget(curves.label, curves.values)) is not None]
     if not rows:
         return Html()
@@ -101,7 +104,21 @@ def budgets(found: Sequence[Curves]) -> Html:
         parts={name: math.fsum(row.parts.get(name, 0.0) for row in rows) for name in names},
     )
     told = [_budget_row(row, names) for row in ([*rows, whole] if len(rows) > 1 else rows)]
-    return join([table(header, told), tag("p", "Without evaluations, start-up and checkpoints.", cls="note")])
+    note = " ".join(
+        ["Without evaluations, start-up and checkpoints.", *filter(None, (_advice(row, config) for row in rows))]
+    )
+    return join([table(header, told), tag("p", note, cls="note")])
+
+
+def _advice(spent: Budget, config: RunConfig) -> str:
+    """What would help a stage that learns; "" where nothing is known."""
+    names = {title: name.removeprefix("time/") for name, title in PARTS.items()}
+    section = config.stages[stage_index(spent.stage)] if stage_index(spent.stage) < len(config.stages) else ""
+    if not spent.parts or not section:
+        return ""
+    largest = max(spent.parts, key=spent.parts.__getitem__)
+    setting = knob(names[largest], config, section, has_bfloat16=False)
+    return f"To make the {largest} of {spent.stage} faster: {setting}." if setting else ""
 
 
 def verdict_shares(verdicts: Mapping[str, int]) -> str:
