@@ -120,3 +120,25 @@ def test_a_program_is_folded_until_it_is_asked_for(browser, report):
     assert not page.run("document.querySelector('details').open")
     page.click("summary")
     assert page.run("document.querySelector('details').open")
+
+
+@pytest.mark.slow
+def test_the_report_of_the_quickstart_is_legible_on_phone_and_desktop_in_light_and_dark(browser, tmp_path):
+    pytest.importorskip("torch")
+    from coderl.config import load
+    from coderl.run_folder import RunFolder
+    from coderl.train import run
+
+    short = ["sft.steps=12", "grpo.steps=3", "eval.limit=24", "eval.samples_per_task=2", "trackers=[]"]
+    settings = load("quickstart", [f"output={tmp_path}", *short])
+    folder = RunFolder.create(settings)
+    run(settings, folder)
+    for width in (390, 1280):
+        for dark in (False, True):
+            page = opened(browser, folder.report_path, width=width, dark=dark)
+            assert page.run("document.documentElement.scrollWidth") <= width
+            ratio, where = page.run(CONTRAST)
+            assert ratio >= 4.5, where
+            assert page.requests == [folder.report_path.as_uri()]
+            assert page.faults == []
+    assert "tests that it failed" in page.text("main")

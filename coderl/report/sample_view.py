@@ -22,7 +22,9 @@ def sample(shown: Sample) -> Html:
         f" {shown.stage}{at}, {shown.why} {rollout.reward:.3g}: {rollout.task_id}",
     )
     parts = ", ".join(f"{name} {value:.3g}" for name, value in rollout.reward_parts.items())
-    cases = f"{verdict.num_passed} of {len(verdict.cases)} cases passed. {verdict.detail}" if verdict else ""
+    cases = f"{verdict.num_passed} of {len(verdict.cases)} cases passed" if verdict else ""
+    if verdict and verdict.detail:
+        cases += f": {verdict.detail}"
     told = facts(
         [
             ("reward", parts),
