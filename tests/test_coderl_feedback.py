@@ -330,6 +330,36 @@ def test_a_refusal_and_a_redirect_end_it_at_once_and_a_dead_server_after_six_att
         assert len(script.keys) == num_requests
 
 
+def test_after_a_refusal_nothing_more_is_sent_and_what_was_under_way_is_not_lost():
+    """Two at a time: the first is refused while the second is under way, and its answer still arrives."""
+    second_asked = threading.Event()
+    refused = threading.Event()
+
+    def answer(system, user):
+        second_asked.set()
+        assert refused.wait(60)
+        return "late"
+
+    with scripted(answer) as script:
+        chat = EndpointChat(script.url, "m", concurrency=2)
+        own = chat._answer
+
+        def first_is_refused(ask):
+            if ask.user == "0":
+                assert second_asked.wait(60)
+                refused.set()
+                raise FeedbackError("judge: refused with 401")
+            return own(ask)
+
+        chat._answer = first_is_refused
+        asks = [Ask(system="s", user=str(i), max_new_tokens=5) for i in range(20)]
+        found = []
+        with pytest.raises(FeedbackError, match="401"):
+            found.extend(chat.answers(asks))
+    assert (1, "late") in [(place, reply.text) for place, reply in found]
+    assert len(script.asked) < 20
+
+
 @pytest.mark.parametrize(
     ("url", "key", "words"),
     [

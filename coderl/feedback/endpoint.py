@@ -12,7 +12,7 @@ import ipaddress
 import json
 import os
 import random
-import time
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ class EndpointChat:
         key: str = "",
         concurrency: int = 8,
         timeout_seconds: float = 120.0,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], Any] | None = None,
     ) -> None:
         parts = urlsplit(base)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -59,17 +59,35 @@ class EndpointChat:
         self.name = model
         self.identity = f"{base.rstrip('/')} {model}"
         self._url = f"{base.rstrip('/')}/chat/completions"
-        self._key, self._concurrency, self._timeout, self._pause = key, concurrency, timeout_seconds, pause
+        self._key, self._concurrency, self._timeout = key, concurrency, timeout_seconds
+        self._ending = threading.Event()
+        self._pause = pause or self._ending.wait
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def answers(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply]]:
+        """After a refusal nothing more is sent, and the answers that are under way are yielded before it is raised."""
         pool = ThreadPoolExecutor(self._concurrency)
+        refused: FeedbackError | None = None
         try:
-            places = {pool.submit(self._answer, ask): place for place, ask in enumerate(asks)}
+            places = {pool.submit(self._unless_ending, ask): place for place, ask in enumerate(asks)}
             for done in as_completed(places):
-                yield places[done], done.result()
+                try:
+                    reply = done.result()
+                except FeedbackError as error:
+                    refused = refused or error
+                    self._ending.set()
+                else:
+                    if reply is not None:
+                        yield places[done], reply
         finally:
+            self._ending.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            self._ending.clear()
+        if refused is not None:
+            raise refused
+
+    def _unless_ending(self, ask: Ask) -> Reply | None:
+        return None if self._ending.is_set() else self._answer(ask)
 
     def _answer(self, ask: Ask) -> Reply:
         body = json.dumps(
@@ -97,8 +115,10 @@ class EndpointChat:
                 fault = f"no chat completion in its answer ({type(error).__name__})"
             if attempt < MAX_ATTEMPTS:
                 self._pause(wait)
+            if self._ending.is_set():
+                break
         raise FeedbackError(
-            f"judge {self._url}: gave up after {MAX_ATTEMPTS} attempts: {fault}; run the same command again to go on"
+            f"judge {self._url}: gave up after {attempt} attempts: {fault}; run the same command again to go on"
         )
 
     def _post(self, body: bytes) -> Any:
