@@ -14,6 +14,7 @@ accelerate = pytest.importorskip("accelerate")
 from coderl.collect import collect  # noqa: E402
 from coderl.config import NewModelConfig, PolicyConfig, parse  # noqa: E402
 from coderl.critic import critic_trunk  # noqa: E402
+from coderl.engines import OwnLoop  # noqa: E402
 from coderl.errors import ConfigError, ModelError, TrainingStopped  # noqa: E402
 from coderl.generate import generate  # noqa: E402
 from coderl.loop import Trainer  # noqa: E402
@@ -70,6 +71,7 @@ def bench(outcomes, **changes):
         accelerator=accelerate.Accelerator(cpu=True),
         policy=policy,
         renderer=PromptRenderer(policy.tokenizer, config.prompt),
+        engine=OwnLoop(),
         grader=ScriptedGrader(outcomes),
         train_tasks=tasks,
         learned=None,
@@ -471,7 +473,7 @@ def test_a_program_is_handed_to_the_grader_before_the_last_sample_is_drawn(monke
             yield sample
             assert graded.wait(20), "nothing was graded while samples were still being drawn"
 
-    monkeypatch.setattr("coderl.collect.generate", slow)
+    monkeypatch.setattr("coderl.engines.generate", slow)
     b.grader = Eager(b.train_tasks[0])
     settings = {"stage": "0_grpo", "step": 0, "temperature": 1.0, "max_new_tokens": 12, "stop_early": True}
     rollouts = collect(b, b.train_tasks[:3], samples_per_task=2, **settings).rollouts
