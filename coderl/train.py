@@ -165,7 +165,8 @@ def has_bfloat16(bench: Workbench) -> bool:
     """Whether this device multiplies bfloat16 faster than float32."""
     if bench.accelerator.device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return bool(bench.accelerator.device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bench.accelerator.device.type == "cpu" and native
 
 
 def _load_all(specs: list[str]) -> list[Task]:
