@@ -15,6 +15,7 @@ from coderl.errors import CoderlError, RunFolderError
 from coderl.evaluate.passk import Difference, paired_difference, pass_at_k
 from coderl.metrics import read_metrics
 from coderl.report.difficulty import TaskChange, TaskGroup, task_changes, task_groups
+from coderl.report.further import Further, read_further
 from coderl.report.samples import Sample, chosen_samples, with_tasks
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder
@@ -97,6 +98,7 @@ class Evidence:
 
     config: RunConfig
     versions: dict[str, Any]
+    further: list[Further]
     evaluations: list[Evaluated]
     curves: list[Curves]
     choices: dict[str, list[Choice]]  # by stage
@@ -135,6 +137,7 @@ def read_evidence(folder: RunFolder, *, tasks: Sequence[Task] | None = None) -> 
     return Evidence(
         config=config,
         versions=json.loads(folder.versions_path.read_text(encoding="utf-8")),
+        further=read_further(folder),
         evaluations=evaluations,
         curves=_curves([line for line in lines if "eval/num_tasks" not in line["values"]]),
         choices=_choices(folder),

@@ -12,6 +12,7 @@ import yaml
 
 from coderl.report import sample_view, stage_view, tasks_view
 from coderl.report.evidence import Comparison, Curves, Evaluated, Event, Evidence, comparison, read_evidence
+from coderl.report.further import further_view
 from coderl.report.markup import Html, facts, join, table, tag
 from coderl.run_folder import RunFolder, atomic_write
 from tasks.task import Task
@@ -80,6 +81,7 @@ def render(evidence: Evidence, *, policy: str = POLICY, tail: str = "") -> str:
         _section("Where the time went", stage_view.budgets(evidence.curves, config)),
         _section("What people said", tag("pre", evidence.labels) if evidence.labels else Html()),
         _section("What it wrote", _samples(evidence)),
+        _section("What further evaluations found", further_view(evidence.further)),
         _section("What was run", _setting(evidence)),
         _section("Do it again", _again(evidence)),
     ]

@@ -76,6 +76,18 @@ def lines(title: str, given: Sequence[Line], *, unit: str = "step") -> Html:
         return _finish(figure, title, caption, [(line.name, line.colour) for line in given] if len(given) > 1 else [])
 
 
+def points(title: str, given: Sequence[Line], *, unit: str) -> Html:
+    """A path per `Line` in the plane of x and y, its end marked; nothing is smoothed, and x is not a count."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": title}):
+        figure, axes = _figure(unit)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        for line in given:
+            colour = SERIES[line.colour % len(SERIES)]
+            axes.plot(line.x, line.y, color=colour, linewidth=1.4, marker=".", markersize=4)
+            axes.plot(line.x[-1:], line.y[-1:], color=colour, marker="o", markersize=6)
+        return _finish(figure, title, "", [(line.name, line.colour) for line in given])
+
+
 def areas(title: str, x: Sequence[float], given: Sequence[Line], *, unit: str = "step") -> Html:
     """Shares, stacked; each `Line` is one layer, the first at the bottom."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": title}):
