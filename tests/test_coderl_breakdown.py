@@ -20,12 +20,12 @@ def tally(passed, visible=None, **changes):
 def test_tasks_are_grouped_by_what_differs_among_them_only():
     tallies = [
         tally([True, True], id="a/1", level=2),
-        tally([True, False], id="a/2", level=1),
+        tally([True, False], id="a/2", level=0),
         tally([False, False], id="b/1", level=2),
     ]
     found = {(g.by, g.value): (g.num_tasks, g.pass_at_k[1][0]) for g in groups(tallies, [1], num_resamples=50, seed=0)}
     assert found == {  # one language: no line for it
-        ("level", "1"): (1, 0.5),
+        ("level", "unknown"): (1, 0.5),
         ("level", "2"): (2, 0.5),
         ("source", "a"): (2, 0.75),
         ("source", "b"): (1, 0.0),

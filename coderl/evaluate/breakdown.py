@@ -113,7 +113,8 @@ def best_of_n(tallies: Sequence[Tally], *, num_resamples: int, seed: int) -> tup
 
 
 def _value(task: Task, by: str) -> str:
-    return {"language": task.language, "level": str(task.level), "source": source_of(task.id)}[by]
+    level = str(task.level) if task.level else "unknown"
+    return {"language": task.language, "level": level, "source": source_of(task.id)}[by]
 
 
 def _mean(values: Sequence[float]) -> float:
