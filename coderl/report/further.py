@@ -51,7 +51,11 @@ def further_view(found: list[Further]) -> Html:
     parts = []
     for one in found:
         drawn = [plots.points(title, lines, unit=unit) for title, unit, lines in one.pictures]
-        parts += [tag("h3", TITLES[one.name]), tag("pre", "\n".join(one.told)), tag("div", *drawn, cls="plots")]
+        parts += [
+            tag("h3", TITLES[one.name]),
+            tag("pre", "\n".join(one.told), style="white-space: pre-wrap"),
+            tag("div", *drawn, cls="plots"),
+        ]
     return join(parts)
 
 
