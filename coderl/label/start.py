@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-import uvicorn
-
 from coderl.label.guard import Access, check_name
 from coderl.label.server import label_app
 from coderl.label.store import LabelStore, new_token
-from sandbox.server.listener import listen
-
-STOP_SECONDS = 5
+from sandbox.server.listener import http_server, listen
 
 
 class LabelServer:
@@ -28,18 +24,7 @@ class LabelServer:
         access = Access(host=host, port=bound, names_suffice=not names)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{bound}/"
         self.lines = self._links(store, names, new_tokens) or [f"label at {self.url} (Ctrl-C ends it)"]
-        config = uvicorn.Config(
-            label_app(store, access),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
-        self._server = uvicorn.Server(config)
+        self._server = http_server(label_app(store, access))
 
     def serve(self) -> None:
         """Answer until SIGINT or SIGTERM, or `stop`."""

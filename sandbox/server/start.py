@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import uvicorn
-
 from sandbox.grader import Grader
 from sandbox.server.app import create_app
-from sandbox.server.listener import listen
+from sandbox.server.listener import http_server, listen
 from sandbox.server.settings import ServeSettings
-
-STOP_SECONDS = 5  # that connections have to end when the server is told to stop
 
 
 def serve(grader: Grader, settings: ServeSettings) -> None:
@@ -22,15 +18,4 @@ def serve(grader: Grader, settings: ServeSettings) -> None:
         f"isolation {isolation.backend} ({', '.join(isolation.layers)}), token {'needed' if settings.token else 'not needed'}",
         flush=True,
     )
-    config = uvicorn.Config(
-        create_app(grader, settings),
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    http_server(create_app(grader, settings)).run(sockets=[listener])
