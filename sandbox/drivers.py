@@ -59,9 +59,10 @@ def run_script(source: bytes, control: int, arguments: Sequence[str] = ()) -> No
 def run_first(source: bytes, control: int) -> None:
     channel = Channel(control)
     code = compiled(source, channel)
-    data = marshal.dumps(code)
-    if len(data) <= MAX_CODE:
-        channel.send({"code": data.hex()})
+    with contextlib.suppress(ValueError):  # nested too deep for marshal, and not for Python
+        data = marshal.dumps(code)
+        if len(data) <= MAX_CODE:
+            channel.send({"code": data.hex()})
     channel.close()
     run_main(code)
 

@@ -59,6 +59,7 @@ from sandbox.verdict import CaseResult, Isolation, Outcome
 from sandbox.wire import Wire, pump
 from sandbox.workfiles import Fetched, WorkFile
 
+MAX_CLAIM = 1 << 18  # bytes of what one traced run says of its lines that are read: about 40,000 lines
 GOODBYE_SECONDS = 1.0  # how long a driver may take to leave when it is told to
 NOTHING = RunExit(cpu_ms=0.0, wall_ms=0.0, memory_bytes=0)
 _ASSERTION = re.compile(rb"[Aa]ssert(ion|_eq|_ne|!)?|panicked at")  # what the runtimes of several languages print
@@ -350,7 +351,7 @@ class Executor:
         ended, seen = wire.finish(kill=kill)
         if ended.lost:
             raise Lost(ended.detail or "the run was lost")
-        self.claims += [file.data for file in ended.fetched if file.name == CLAIM and file.data]
+        self.claims += [file.data[:MAX_CLAIM] for file in ended.fetched if file.name == CLAIM and file.data]
         return ended, seen
 
     def _goodbye(self, wires: list[Wire], batch: Batch) -> None:

@@ -180,10 +180,15 @@ class ZygoteSlot:
         return run
 
     def _in_memory(self, binary: WorkFile | None) -> int:
-        """A descriptor that executes `binary`, which the slot keeps for the next run; -1 where that cannot be."""
+        """A descriptor that executes `binary`; -1 where that cannot be.
+
+        The slot keeps it for the next run where programs run as another user. Their own one could close it to the next run,
+        or leave a message in its times and attributes.
+        """
         if binary is None:
             return -1
-        if self._binary is None or self._binary[0] is not binary:
+        kept = os.geteuid() == 0 and self._backend != "plain"
+        if not kept or self._binary is None or self._binary[0] is not binary:
             self._drop_binary()
             try:
                 self._binary = binary, sealed_binary(binary.data)

@@ -22,11 +22,14 @@ from sandbox import (
     SuiteCase,
     Verdict,
 )
+from sandbox.backend import open_backend
 from sandbox.build import Runnable
 from sandbox.coverage import claimed
-from sandbox.execute import Executor
+from sandbox.execute import MAX_CLAIM, Executor
+from sandbox.grading import Quiet, grade_one
 from sandbox.judge import Lost
 from sandbox.spec import Case
+from sandbox.speed import BY_LANGUAGE
 
 SIGN = """\
 def sign(x):
@@ -164,6 +167,19 @@ def test_claims_are_read_strictly() -> None:
     assert claimed([b"1\n5\n!6\n!5\n"], num_lines=2, num_before=4) == Coverage(lines=(1,), failed_line=1)
     assert claimed([b"1\n!1\n"], num_lines=2, failed=False) == Coverage(lines=(1,))
     assert claimed([], num_lines=3) is claimed([b"junk"], num_lines=3) is None
+
+
+def test_a_claim_without_end_is_read_to_a_limit() -> None:
+    source = "with open('.lines', 'ab') as stream:\n    stream.write(b'2\\n' * (4 << 20))\n"
+    executor = Executor(opened := open_backend("auto"))
+    try:
+        request = GradeRequest(program=Program(source=source), cases=(StdioCase(stdin="", stdout=""),), coverage=True)
+        verdict = grade_one(executor, request, Quiet(), 0, opened.isolation, BY_LANGUAGE)
+        assert verdict.coverage == Coverage(lines=(1, 2))
+        assert [len(claim) for claim in executor.claims] == [MAX_CLAIM]
+    finally:
+        executor.close()
+        opened.close()
 
 
 def test_coverage_is_off_unless_asked_for_and_travels_with_the_verdict(grader: Grader) -> None:

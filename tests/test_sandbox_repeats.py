@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
+from ordinary_user import DROP, readable_copy, system_python
 
 from sandbox import slot
 from sandbox.backend import Backend, SandboxUnavailable, open_backend
@@ -174,19 +177,45 @@ def test_where_memory_cannot_be_executed_the_binary_is_a_file(
     assert grade(backend, source, language="c")[0].outcome is Outcome.AC
 
 
-def test_a_slot_keeps_one_binary_and_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_keeps_the_last_binary_of_other_users_only_and_gives_all_back(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _needs("c")
     made: list[int] = []
     seal = slot.sealed_binary
     monkeypatch.setattr(slot, "sealed_binary", lambda data: made.append(fd := seal(data)) or fd)
-    opened = open_backend("plain")
-    try:
-        source = '#include <stdio.h>\nint main() { int n; scanf("%d", &n); printf("%d\\n", n * n); return 0; }\n'
-        verdicts = grade(opened, source, source, "//\n" + source, language="c")
-    finally:
-        opened.close()
+    source = '#include <stdio.h>\nint main() { int n; scanf("%d", &n); printf("%d\\n", n * n); return 0; }\n'
+    verdicts = grade(backend, source, source, "//\n" + source, language="c")
     assert [v.outcome for v in verdicts] == [Outcome.AC] * 3
-    assert len(made) == 2  # one for each text
+    apart = os.geteuid() == 0 and backend.name != "plain"
+    assert len(made) == (2 if apart else 12)  # one for each text, or for each run
     for fd in made:
         with pytest.raises(OSError, match="Bad file descriptor"):
             slot.os.fstat(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_binary_that_belongs_to_its_programs_keeps_nothing_for_their_next_run() -> None:
+    """As an ordinary user: closed to all, with a mark in its times and attributes."""
+    _needs("c")
+    python = system_python()
+    code = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from sandbox.selftest import chosen, selftest\n"
+        "from sandbox.selftest_table import lines\n"
+        "report = selftest(*chosen(only='own_binary'), backend='jail')\n"
+        "print(*lines(report), sep='\\n'); sys.exit(not report.ok)\n"
+    )
+    with readable_copy() as folder:
+        done = subprocess.run(
+            [*DROP, python, "-B", "-c", code], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+    if "no jail" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout[-3000:]
+
+
+def test_a_script_too_deep_to_be_handed_over_is_compiled_every_time(backend: Backend, jobs: list[slot.Job]) -> None:
+    source = f"f = {'lambda: ' * 1200}1\nprint(int(input()) ** 2)\n"
+    assert grade(backend, source)[0].outcome is Outcome.AC
+    assert [job.driver for job in jobs] == 4 * ["first"]
