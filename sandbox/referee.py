@@ -40,6 +40,14 @@ class BadArgument(Exception):
     """The test gives the candidate something that cannot travel."""
 
 
+class Unwieldy(BadArgument):
+    """It holds too much to travel, or is nested too deep: perhaps because of what the candidate answered."""
+
+
+class _Foreign(CodecError):
+    """Of a type that cannot travel."""
+
+
 class Bench:
     """One test."""
 
@@ -49,9 +57,16 @@ class Bench:
         self._functions: list[Any] = []
         self._raised: list[Exception] = []  # by the candidate
         self._heard = False  # has the candidate answered anything?
+        self._refused: BadArgument | None = None  # the last one
 
     def run(self, message: Any) -> dict[str, str]:
         """How the test ended: passed, failed, raised (by the candidate), misfit (its answer), undefined or broken."""
+        ended = self._run(message)
+        if self._refused is not None and ended["end"] == "passed":  # it took that for an exception of the candidate
+            return self._blame(self._refused)
+        return ended
+
+    def _run(self, message: Any) -> dict[str, str]:
         if "suite" in message:
             bound = decode(message["bound"], self._resolve)
             self._heard = any(type(value) is not Handle for value in bound.values())
@@ -76,7 +91,11 @@ class Bench:
         return end("passed")
 
     def request(self, message: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
-        """Ask the player; serves callbacks until the answer comes. Raises what the candidate raised."""
+        """Ask the player; serves callbacks until the answer comes. Raises what the candidate raised.
+
+        A StopIteration that is not the end of an iterator becomes a RuntimeError, as in a generator: in `map(f, ..)` it
+        would end the test's own loop.
+        """
         trees = [self._encode(value) for value in args]
         named = [[name, self._encode(value)] for name, value in (kwargs or {}).items()]
         self._channel.send({**message, "args": trees, "kwargs": named})
@@ -90,6 +109,8 @@ class Bench:
         self._heard = True
         if "error" in reply:
             error = exception(reply["error"]["type"], [decode(tree) for tree in reply["error"]["args"]])
+            if isinstance(error, StopIteration | StopAsyncIteration) and message.get("do") != "next":
+                error = RuntimeError(f"the program raised {describe(error)}")
             self._raised.append(error)
             raise error
         given: dict[Any, Any] = {**dict(enumerate(args)), **(kwargs or {})}
@@ -99,6 +120,7 @@ class Bench:
 
     def _serve(self, message: Any) -> Any:
         """Run a function of the test for the candidate."""
+        self._heard = True
         try:
             args = [decode(tree, self._resolve) for tree in message["args"]]
             kwargs = {name: decode(tree, self._resolve) for name, tree in message["kwargs"]}
@@ -125,6 +147,8 @@ class Bench:
             link = link.__cause__ or link.__context__
         if any(link is raised for link in chain for raised in self._raised):
             return end("raised", describe(self._raised[-1]))
+        if isinstance(error, Unwieldy) and self._heard:
+            return end("misfit", str(error))
         if isinstance(error, BadArgument | NameError | ImportError | SyntaxError):
             return end("broken", describe(error))
         return end("misfit" if self._heard else "broken", type(error).__name__)
@@ -133,7 +157,9 @@ class Bench:
         try:
             return encode(value, self._export)
         except CodecError as error:
-            raise BadArgument(f"the test's argument cannot be passed: {error}") from None
+            kind = BadArgument if isinstance(error, _Foreign) else Unwieldy
+            self._refused = kind(f"the test's argument cannot be passed: {error}")
+            raise self._refused from None
 
     def _export(self, x: Any) -> Any:
         if type(x) is Handle:
@@ -143,7 +169,7 @@ class Bench:
         if isinstance(x, _LISTS):
             return encode(list(islice(x, MAX_ITEMS)), self._export)
         if not callable(x):
-            raise CodecError(f"a {type(x).__name__} is neither a plain value nor a function")
+            raise _Foreign(f"a {type(x).__name__} is neither a plain value nor a function")
         number = next((i for i, function in enumerate(self._functions) if function is x), len(self._functions))
         self._functions[number:] = [x] if number == len(self._functions) else self._functions[number:]
         return {"r": number}

@@ -209,3 +209,22 @@ def test_a_missing_pytest_is_named_and_nobody_is_failed_for_it(monkeypatch: pyte
         library.pytest_archive.cache_clear()
     assert verdict.outcome == "IE"
     assert "not installed: `pip install pytest`" in verdict.detail
+
+
+def test_an_argument_that_cannot_travel_is_no_exception_of_the_program(grader: Grader) -> None:
+    """The test would otherwise pass whatever the program does."""
+    code = (
+        "import pytest\nfrom solution import add\ndef test_it():\n    with pytest.raises(Exception): add(object(), 1)\n"
+    )
+    verdict = judge(grader, HONEST, Framework.PYTEST, code)
+    assert (verdict.outcome, "cannot be passed" in verdict.detail) == ("JE", True)
+
+
+def test_the_end_of_an_iterator_is_one_and_that_of_a_call_is_not(grader: Grader) -> None:
+    program = "def ones():\n    yield 1\ndef add(a, b):\n    raise StopIteration\n"
+    next_one = "import solution\ndef test_it():\n    ones = solution.ones()\n    assert (next(ones), next(ones, 0)) == (1, 0)\n"
+    called = "import solution\ndef test_it():\n    for _ in map(solution.add, [1], [2]): assert False\n"
+    for code, outcome in ((next_one, "AC"), (called, "RE")):
+        case = SuiteCase(code=code, framework=Framework.PYTEST)
+        [verdict] = grader.grade([GradeRequest(program=Program(source=program), cases=(case,))])
+        assert verdict.outcome == outcome
