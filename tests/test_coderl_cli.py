@@ -93,10 +93,11 @@ def refused(result, *words):
 
 
 def test_help_answers_at_once_and_imports_nothing_heavy():
+    """In cpu time, which a busy machine changes little; by the clock: benchmarks/startup.py."""
     code = (
-        "import sys, time; start = time.perf_counter(); from coderl.cli import main; sys.argv = ['coderl', '--help']; "
+        "import sys, time; start = time.process_time(); from coderl.cli import main; sys.argv = ['coderl', '--help']; "
         "code = main(); heavy = {'torch', 'transformers', 'numpy', 'pydantic', 'yaml', 'tasks'} & set(sys.modules); "
-        "print(); print(code, sorted(heavy), time.perf_counter() - start)"
+        "print(); print(code, sorted(heavy), time.process_time() - start)"
     )
     best = 9.0
     for _ in range(4):
@@ -108,7 +109,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
         best = min(best, float(seconds))
         if best < 0.3:
             return
-    pytest.fail(f"--help takes {best:.2f} s at best")
+    pytest.fail(f"--help takes {best:.2f} s of cpu time at best")
 
 
 def test_train_makes_the_folder_and_hands_it_over_locked(here, run, trained):

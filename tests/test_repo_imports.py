@@ -143,13 +143,13 @@ def test_import_tasks_takes_no_extra():
 
 
 def test_import_sandbox_takes_less_than_80_ms():
-    code = "import time; start = time.perf_counter(); import sandbox; print(time.perf_counter() - start)"
+    code = "import time; start = time.process_time(); import sandbox; print(time.process_time() - start)"
     best = 1.0
     for _ in range(4):  # a loaded machine gets more tries: the best of all runs is what the code needs
         best = min(best, *(float(python(code)) for _ in range(5)))
         if best < 0.08:
             return
-    pytest.fail(f"`import sandbox` takes {best * 1000:.0f} ms at best")
+    pytest.fail(f"`import sandbox` takes {best * 1000:.0f} ms of cpu time at best")
 
 
 # An interpreter in which no installed package can be imported but the base dependencies and what they need.
