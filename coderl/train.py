@@ -234,7 +234,8 @@ class _Session:
         if self.profile:
             skip = min(1, stage.steps - start_step - 1)  # the first step fills the caches of the libraries
             steps = profiled(steps, self.folder.profile_dir, label, skip=skip, describe=advise)
-        with Progress(total=stage.steps, done=start_step, description=label) as progress:
+        bar = Progress(total=stage.steps, done=start_step, description=label)
+        with bar as progress, contextlib.closing(trainer.method):
             for experience, values in steps:
                 found = gather(self.bench, list(zip(experience.places, experience.rollouts, strict=True)))
                 rollouts = [r.with_(step=trainer.step) for _, r in sorted(found, key=lambda item: item[0])]

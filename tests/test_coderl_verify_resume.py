@@ -13,6 +13,7 @@ from coderl.verify_resume import _differences, verify_resume  # noqa: E402
 
 TASKS = "generated?family=compose&level=1&split={}&count={}&seed=0"
 ONLINE = {"prompts_per_step": 3, "samples_per_prompt": 2, "kl_coef": 0.01}
+PREFETCH = {"off_policy_steps": 1, "importance": "truncate"}
 STAGES = {
     "sft": ["sft", "eval"],
     "ppo": ["sft", "ppo"],
@@ -22,6 +23,8 @@ STAGES = {
     "reward_model": ["sft", "sample", "pairs", "reward_model"],
     "learned": ["sft", "sample", "pairs", "reward_model", "ppo", "best_of_n"],
     "credit": ["sft", "grpo"],
+    "prefetch": ["sft", "grpo"],
+    "prefetch_ppo": ["sft", "ppo"],
     **{name: ["sft", name] for name in ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "remax")},
 }
 # What learns from programs that pass needs some: six tasks, learned by heart as far as they go in 40 steps.
@@ -43,6 +46,10 @@ CHANGES = {
         "best_of_n": {"samples_per_task": 4, "n": [1, 4], "by": ["visible", "reward_model", "agreement"]},
     },
     "credit": {"grpo": {**ONLINE, "coverage_mask": True, "failing_line_penalty": 0.5}},
+    "prefetch": {
+        "grpo": {**ONLINE, **PREFETCH, "coverage_mask": True, "curriculum": {"sampler": "signal", "gate": "replace"}}
+    },
+    "prefetch_ppo": {"ppo": {**ONLINE, **PREFETCH, "epochs": 2, "minibatches": 2, "kl_target": 1.0}},
     "grpo": {"grpo": {**ONLINE, "epochs": 2, "minibatches": 2, "curriculum": {"sampler": "signal"}}},
 }
 

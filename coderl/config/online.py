@@ -51,6 +51,17 @@ class RolloutStageConfig(StageConfig):
     importance_cap: float = Field(
         2.0, gt=1
     )  # truncate: largest weight of a token; mask: tokens outside [1/cap, cap] count 0
+    off_policy_steps: int = Field(
+        0, ge=0, le=1
+    )  # 1: the next batch is sampled and graded during the update, by the policy from before it
+
+    @model_validator(mode="after")
+    def _off_policy_is_corrected_for(self) -> RolloutStageConfig:
+        if self.off_policy_steps and self.importance == "none":
+            raise ValueError(
+                "off_policy_steps 1: samples are of the policy before the last update: set importance to truncate or mask"
+            )
+        return self
 
 
 class GrpoConfig(RolloutStageConfig):

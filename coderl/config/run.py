@@ -138,6 +138,11 @@ class RunConfig(Section):
                     f"generation.engine {self.generation.engine}: its probabilities are not the trainer's: "
                     f"set {name}.importance to truncate or mask"
                 )
+            if self.generation.engine == "continuous" and getattr(self, name).off_policy_steps:
+                raise ValueError(
+                    f"{name}.off_policy_steps 1: engine continuous samples in step with training: take torch or vllm, or set "
+                    "it to 0"
+                )
             if self.generation.engine == "vllm" and self.generation.temperature != 1.0:
                 raise ValueError(
                     "generation.engine vllm: its log-probabilities are those before temperature: set generation.temperature "

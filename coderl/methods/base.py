@@ -68,6 +68,9 @@ class Method(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None: ...
 
+    def close(self) -> None:
+        """No step follows, whatever the reason: end what runs beside them."""
+
     def finish(self, folder: RunFolder, label: str) -> dict[str, float]:
         """The stage has ended: save what was trained (the main process alone writes); the metrics to log."""
 
@@ -100,6 +103,9 @@ class MethodBase:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def finish(self, folder: RunFolder, label: str) -> dict[str, float]:

@@ -61,7 +61,7 @@ class Grpo(Online):
             for e, a in zip(examples, per_token, strict=True)
         ]
         rollouts = [r.with_(advantage=float(a.mean())) for r, a in zip(rollouts, per_token, strict=True)]
-        return self.experience(examples, metrics, rollouts)
+        return self.experience(examples, metrics, rollouts, step)
 
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
         config = self.config

@@ -22,6 +22,7 @@ from coderl.logprobs import per_token
 from coderl.methods.base import Experience, MethodBase
 from coderl.methods.gate import gated
 from coderl.policy import Weights
+from coderl.prefetch import Batch, Prefetch
 from coderl.rewards import total
 from coderl.rollout import Rollout
 from coderl.self_checks import digest, probe_memory
@@ -56,6 +57,7 @@ class Online(MethodBase):
             probe_memory(bench.policy, prompts, max_new_tokens=self.max_tokens, max_tokens=config.micro_batch_tokens)
         self._reference: Weights | None = None  # the policy at the start of the stage, where a method needs it
         self._frozen: float | None = None  # its digest before the first update
+        self._prefetch = Prefetch(bench, self._draw, label) if config.off_policy_steps else None
         self._fresh = True  # no update of this stage has been looked at yet
 
     def wrap(self, engines: dict[str, Any]) -> None:
@@ -70,18 +72,26 @@ class Online(MethodBase):
         """
         self._fresh = step == 0
         self._frozen = None if self._reference is None or step else digest(self._reference)
-        found = gated(
-            self._bench, self._rollout_config, self._curriculum, stage=self._label, step=step, adjusted=self._adjusted
-        )
+        batch = self._prefetch.take() if self._prefetch else None
+        times = {"time/generate": 0.0, "time/grade": 0.0}  # of a batch that was made during the last step
+        if batch is None:
+            batch = self._draw(self._bench, step)
+            kept = batch.found.kept
+            times = {"time/generate": kept.generate_seconds, "time/grade": kept.grade_seconds}
+        found = batch.found
         self.dropped, self._stand_in = found.dropped, {rollout.seed for rollout in found.stand_in}
         self._places = found.places
+        return found.kept, batch.metrics | times
+
+    def _draw(self, bench: Workbench, step: int) -> Batch:
+        """Changes the curriculum and nothing else; may run in a thread, on a workbench with a copy of the policy."""
+        found = gated(
+            bench, self._rollout_config, self._curriculum, stage=self._label, step=step, adjusted=self._adjusted
+        )
         own = [(found.places[r.seed], r) for r in (*found.kept.rollouts, *found.dropped)]
-        everywhere = sorted(gather(self._bench, own), key=lambda item: item[0])
-        metrics = rollout_metrics([r for _, r in everywhere], self._num_visible) | found.metrics
-        metrics |= learned_metrics([r for _, r in everywhere])
-        metrics["time/generate"] = found.kept.generate_seconds
-        metrics["time/grade"] = found.kept.grade_seconds
-        return found.kept, metrics
+        everywhere = [rollout for _, rollout in sorted(gather(bench, own), key=lambda item: item[0])]
+        metrics = rollout_metrics(everywhere, self._num_visible) | found.metrics | learned_metrics(everywhere)
+        return Batch(found=found, metrics=metrics)
 
     def greedy_rewards(self, rollouts: Sequence[Rollout], step: int) -> Tensor:
         """(N,) for each rollout the reward of the greedy completion of its prompt (ReMax)."""
@@ -110,11 +120,18 @@ class Online(MethodBase):
         return rollout.with_(reward_parts=parts, reward=total(parts))
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "curriculum": self._curriculum.state()}
+        prefetched = self._prefetch.state() if self._prefetch else ""
+        return {**super().state(), "curriculum": self._curriculum.state(), "prefetched": prefetched}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self._curriculum.load_state(state["curriculum"])
+        if self._prefetch:
+            self._prefetch.load_state(state["prefetched"])
+
+    def close(self) -> None:
+        if self._prefetch:
+            self._prefetch.close()
 
     def examples(self, rollouts: Sequence[Rollout], *, masked: bool) -> list[Example]:
         """What the sampler knows of each; see `valid` for `masked`."""
@@ -144,8 +161,12 @@ class Online(MethodBase):
         metrics["credit/failing_line"] = self.mean(torch.stack([c.failed.max() for c in found]))
         return found
 
-    def experience(self, examples: list[Example], metrics: dict[str, float], rollouts: list[Rollout]) -> Experience:
-        """With the rollouts that were dropped."""
+    def experience(
+        self, examples: list[Example], metrics: dict[str, float], rollouts: list[Rollout], step: int
+    ) -> Experience:
+        """With the rollouts that were dropped. What the policy says of the batch is known: the next can be drawn."""
+        if self._prefetch and step + 1 < self._rollout_config.steps:
+            self._prefetch.start(step + 1)
         everything = [*rollouts, *self.dropped]
         places = [self._places[r.seed] for r in everything]
         return Experience(examples=examples, metrics=metrics, rollouts=everything, places=places)
@@ -224,7 +245,9 @@ class Online(MethodBase):
         if self._frozen is not None and self._reference is not None and digest(self._reference) != self._frozen:
             raise TrainingStopped(f"{self._label}: the reference moved with the policy: its weights are not a copy")
         squared = metrics.pop("sampler/weight_squared", 0.0)
-        return {"sampler/effective_sample_size": metrics["sampler/weight"] ** 2 / squared} if squared else {}
+        found = {"sampler/effective_sample_size": metrics["sampler/weight"] ** 2 / squared} if squared else {}
+        times = self._prefetch.wait() if self._prefetch else {}
+        return found | {name: metrics.get(name, 0.0) + seconds for name, seconds in times.items()}
 
     def _check_first_ratio(self, ratio: Tensor, mask: Tensor, step: int) -> None:
         deviation = float(((ratio.detach() - 1).abs() * mask).max())

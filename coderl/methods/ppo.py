@@ -119,7 +119,7 @@ class Ppo(Online):
             for i, e in enumerate(examples)
         ]
         rollouts = [r.with_(advantage=float(advantages[i, : lengths[i]].mean())) for i, r in enumerate(rollouts)]
-        return self.experience(examples, metrics, rollouts)
+        return self.experience(examples, metrics, rollouts, step)
 
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
         config = self.config
