@@ -77,7 +77,7 @@ class LandlockCell:
         sys.load_filter(seccomp.base_filter(shared=not first))()  # a container has sockets of its own
         self._last_steps = (
             sys.set_dumpable(0) if rooted else sys.drop_capabilities(),
-            sys.load_filter(seccomp.final_filter()),
+            sys.load_filter(seccomp.final_filter(owner=not rooted and not first)),
         )
         self.layers: tuple[str, ...] = (
             *config["layers"], "landlock", *(["landlock-tcp"] if version >= TCP_VERSION else []),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import platform
 import struct
+from collections.abc import Mapping
 
 # name: number on x86-64, number on AArch64 (None: no such call there)
 KILL: dict[str, tuple[int, int | None]] = {
@@ -48,6 +49,14 @@ SHARED: dict[str, tuple[int, int | None]] = {
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200),
     "inotify_init": (253, None), "inotify_init1": (294, 26),  # Landlock lets it watch folders that cannot be listed
 }  # fmt: skip
+# What an owner may do to a file that it cannot open: Landlock does not look at it, where a candidate has its judge's uid.
+OF_OWNERS: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None),
+    "futimesat": (261, None), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
+}  # fmt: skip
+SET_FLAGS = (0x40086602, 0x401C5820)  # FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR: the same, of what it can open
 CLONE, IOCTL, SOCKET, PERSONALITY = (56, 220), (16, 29), (41, 198), (135, 92)
 SOCKETPAIR, PIPE2 = (53, 199), (293, 59)
 NOTIFICATION_PIPE = 0x80  # O_EXCL: the kernel writes into it
@@ -115,11 +124,19 @@ def base_filter(*, shared: bool = False) -> bytes:
     return b"".join([*code, _op(_RETURN, _RET_ALLOW)])
 
 
-def final_filter() -> bytes:
-    """What a run loses on top, just before the program starts: short, because it is loaded once per run."""
+def final_filter(*, owner: bool = False) -> bytes:
+    """What a run loses on top, just before the program starts: short, because it is loaded once per run.
+
+    `owner`: the host's files that it reaches by name may be its own.
+    """
     column, _ = _machine()
-    code = [_op(_LOAD, _NUMBER), *_refuse(ZYGOTE_ONLY, column, _RET_KILL), _op(_RETURN, _RET_ALLOW)]
-    return b"".join(code)
+    code = [_op(_LOAD, _NUMBER), *_refuse(ZYGOTE_ONLY, column, _RET_KILL)]
+    if owner:
+        denied = _RET_ERRNO | errno.EPERM
+        code += _refuse(OF_OWNERS, column, denied)
+        requests = [line for request in SET_FLAGS for line in (_op(_EQUAL, request, no=1), _op(_RETURN, denied))]
+        code += _on(IOCTL[column], _ARGUMENT_1, requests)
+    return b"".join([*code, _op(_RETURN, _RET_ALLOW)])
 
 
 def _machine() -> tuple[int, int]:
@@ -129,7 +146,7 @@ def _machine() -> tuple[int, int]:
     return _MACHINES[machine]
 
 
-def _refuse(table: dict[str, tuple[int, int | None]], column: int, answer: int) -> list[bytes]:
+def _refuse(table: Mapping[str, tuple[int | None, int | None]], column: int, answer: int) -> list[bytes]:
     numbers = sorted(number for pair in table.values() if (number := pair[column]) is not None)
     return [line for number in numbers for line in (_op(_EQUAL, number, no=1), _op(_RETURN, answer))]
 

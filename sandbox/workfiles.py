@@ -74,10 +74,10 @@ def unpack(payload: bytes) -> tuple[bytes, int]:
         folder = os.path.dirname(name)
         if folder:
             os.makedirs(folder, exist_ok=True)
-        with open(name, "wb") as stream:
+        # never changed afterwards: not every run may do that
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o755 if executable else 0o644)
+        with open(descriptor, "wb") as stream:
             stream.write(payload[start : start + length])
-        if executable:
-            os.chmod(name, 0o755)
         start += length
     return payload[start:], len(names)
 

@@ -57,8 +57,21 @@ PROGRAMS: dict[str, tuple[str, str, dict[str, float], str]] = {
         "AC",
     ),
     "forbidding leavings": (
-        "import os\nos.mkdir('d'); open('d/x', 'w'); os.chmod('d', 0); os.chmod('.', 0); print(1)",
+        "import os\nos.mkdir('d'); open('d/x', 'w'); os.mkdir('e', 0)\n"
+        "try: os.chmod('d', 0); os.chmod('.', 0)\nexcept PermissionError: pass\nprint(1)",
         "1\n",
+        {},
+        "AC",
+    ),
+    "a file of the caller's": (
+        "import ctypes, os\nwon, libc = [], ctypes.CDLL(None)\nfor change in (\n"
+        "    lambda: os.chmod(FILE, 0o777), lambda: os.utime(FILE, (1, 1)), lambda: os.chown(FILE, -1, os.getgid()),\n"
+        "    lambda: os.setxattr(FILE, 'user.a', b'1'), lambda: os.chmod(os.path.dirname(FILE), 0o777),\n"
+        "    lambda: os.chown(FILE, -1, os.getgid(), follow_symlinks=False),\n"
+        "    lambda: 1 // (1 + libc.syscall(452, -100, FILE.encode(), 511, 0)),\n"
+        "    lambda: os.truncate(FILE, 0), lambda: os.unlink(FILE), lambda: os.link(FILE, 'a'), lambda: os.rename(FILE, 'a'),\n"
+        "):\n    try: won.append(change())\n    except (OSError, ZeroDivisionError): pass\nprint(won)",
+        "[]\n",
         {},
         "AC",
     ),
@@ -66,7 +79,7 @@ PROGRAMS: dict[str, tuple[str, str, dict[str, float], str]] = {
 }
 
 CODE = """
-import json, os, subprocess, sys
+import json, os, subprocess, sys, tempfile
 sys.path.insert(0, sys.argv[1])
 from sandbox.backend import SandboxUnavailable
 from sandbox.grader import Grader
@@ -77,13 +90,20 @@ try:
     grader = Grader(backend="landlock", workers=1)
 except SandboxUnavailable as error:
     sys.exit(f"unavailable: {error}")
-found = {}
+found, folder = {}, tempfile.mkdtemp(prefix="owned-")
+own = os.path.join(folder, "own")
+with open(own, "w") as stream: stream.write("secret")
+os.chmod(own, 0o600)
+before = os.stat(own), os.stat(folder)
 for name, (source, stdout, limits, _) in programs.items():
     limits = Limits(**{"cpu_seconds": 2.0, "wall_seconds": 8.0, **limits})
     case = StdioCase(stdin="x\\n", stdout=stdout)
+    source = source.replace("FILE", repr(own))
     (verdict,) = grader.grade([GradeRequest(program=Program(source=source), cases=(case,), limits=limits)])
     found[name] = [verdict.outcome.value, verdict.detail, verdict.isolation.layers]
 grader.close()
+assert (os.stat(own).st_ctime_ns, os.stat(folder).st_ctime_ns) == tuple(state.st_ctime_ns for state in before)
+os.unlink(own), os.rmdir(folder)
 print(json.dumps(found))
 """
 

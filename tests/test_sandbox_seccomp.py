@@ -137,6 +137,19 @@ def test_the_last_filter_takes_mount_away(machine: tuple[int, int]) -> None:
     assert len(code) // 8 < 10  # loaded once per run
 
 
+def test_an_owner_changes_nothing_of_what_it_cannot_open(machine: tuple[int, int]) -> None:
+    column, arch = machine
+    free, owner = seccomp.final_filter(), seccomp.final_filter(owner=True)
+    for name, numbers in seccomp.OF_OWNERS.items():
+        if numbers[column] is not None:
+            assert answer(free, arch, numbers[column]) == ALLOW, name
+            assert answer(owner, arch, numbers[column]) == error(errno.EPERM), name
+    for request in seccomp.SET_FLAGS:
+        assert answer(owner, arch, seccomp.IOCTL[column], 3, request) == error(errno.EPERM)
+    assert answer(owner, arch, seccomp.IOCTL[column], 3, 0x5401) == ALLOW  # TCGETS
+    assert answer(owner, arch, 1) == ALLOW
+
+
 def test_an_unknown_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seccomp.platform, "machine", lambda: "riscv64")
     with pytest.raises(OSError, match="riscv64"):
