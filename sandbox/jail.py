@@ -41,8 +41,7 @@ class JailBackend(ZygotePool):
 
 
 def _configure(number: int, group: cgroup.Group | None, extra: tuple[str, ...]) -> tuple[dict[str, Any], list[int]]:
-    binds, hide = plan(os.path.realpath(sys.base_prefix))
-    binds += [(path, path) for path in extra]
+    binds, hide = plan(os.path.realpath(sys.base_prefix), extra)
     fds = group.open() if group else {}
     parents: list[tuple[int, str]] = []
     try:

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import sysconfig
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,13 +33,16 @@ ETC = {
 }
 
 
-def plan(prefix: str) -> tuple[list[tuple[str, str]], list[str]]:
-    """What the judge asks for: binds (source, place inside) and folders to hide, for an interpreter at `prefix`."""
+def plan(prefix: str, extra: Sequence[str] = ()) -> tuple[list[tuple[str, str]], list[str]]:
+    """What the judge asks for: binds (source, place inside) and folders to hide, for an interpreter at `prefix`.
+
+    `extra` are bound as well: the homes of toolchains, which may be environments with packages for Python in them.
+    """
     binds = [(path, path) for path in SYSTEM if os.path.exists(path) and not os.path.islink(path)]
     if not prefix.startswith("/usr/"):
         binds.append((prefix, prefix))
     hide = []
-    for root in dict.fromkeys(("/usr", "/usr/local", prefix)):
+    for root in dict.fromkeys(("/usr", "/usr/local", prefix, *extra)):
         for folder in sorted(Path(root).glob("lib*/python3*/*-packages")):
             hide.append(str(folder))
     for base in dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))):
@@ -46,7 +50,7 @@ def plan(prefix: str) -> tuple[list[tuple[str, str]], list[str]]:
             for source in (f"{base}/{name}", f"{base}/{name}.libs", f"{base}/{name}.py"):
                 if base in sys.path and os.path.exists(source):
                     binds.append((source, f"{SITE}/{os.path.basename(source)}"))
-    return binds, hide
+    return binds + [(path, path) for path in extra], hide
 
 
 def enter_root(binds: list[list[str]], hide: list[str], *, process_group: int) -> None:

@@ -63,11 +63,11 @@ def _configure(
     prefix = os.path.realpath(sys.base_prefix)
     if os.geteuid() == 0:
         _check_reachable(prefix)
-    binds, hide = plan(prefix)
+    binds, hide = plan(prefix, extra)
     for name in ("work", "tmp", "site"):
         (base / name).mkdir(exist_ok=True, mode=0o700 if name != "site" else 0o755)
     (base / "site").chmod(0o755)
-    read = [str(base / "site"), *extra]
+    read = [str(base / "site")]
     for source, inside in binds:
         if inside.startswith(SITE + "/"):
             with suppress(FileExistsError):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import languages
-from sandbox.backend import RunExit
+from sandbox.backend import RunExit, SandboxUnavailable
 from sandbox.execute import Executor
 from sandbox.grader import Grader
 from sandbox.judge import Seen
@@ -273,6 +273,28 @@ def test_a_runtime_in_a_folder_of_its_own_runs_in_the_jail(added):
         with Grader(workers=1) as grader:
             verdict = judge(grader, "ownshell", own.hello, "a\n", "A\n")
         assert verdict.outcome is Outcome.AC, verdict
+
+
+@pytest.mark.parametrize("backend", ["jail", "landlock"])
+def test_a_runtime_in_an_environment_brings_no_packages_of_others(added, backend):
+    """Those of benchmarks ship their answers."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        shell = Path(folder) / "own" / "bin" / "ownshell"
+        answers = shell.parents[1] / "lib" / "python3.12" / "site-packages" / "answers"
+        for place in (shell, answers, answers.parents[1] / "library"):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text("here\n")
+        shutil.copy("/bin/bash", shell)
+        own = Language(name="ownshell", source="main.own", run=("ownshell", "{source}"), hello="read x; echo ${x^^}\n")
+        register(replace(own, locate=lambda: {"ownshell": str(shell)}))
+        try:
+            grader = Grader(backend=backend, workers=1)
+        except SandboxUnavailable as error:
+            pytest.skip(str(error))
+        with grader:
+            program = f"cat {answers} 2>/dev/null; cat {answers.parents[1]}/library\n"
+            assert judge(grader, "ownshell", program, "", "here\n").outcome is Outcome.AC
 
 
 @cpp
