@@ -17,11 +17,17 @@ from torch.autograd.function import once_differentiable
 
 def use_onednn(model: nn.Module) -> None:
     """Let every plain linear layer of `model` multiply by oneDNN, if this build of PyTorch has it."""
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+    if not _has_onednn():
         return
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = OneDnnLinear
+
+
+def product(input: Tensor, weight: Tensor) -> Tensor:
+    """input (M, I) @ weight (O, I)^T, (M, O), without a gradient, by the library that `use_onednn` takes."""
+    plain = input.device.type == "cpu" and input.dtype == weight.dtype == torch.float32
+    return _product(input, weight) if plain and _has_onednn() else nn.functional.linear(input, weight)
 
 
 class OneDnnLinear(nn.Linear):
@@ -54,6 +60,10 @@ class _Product(torch.autograd.Function):
             _product(grad_rows.t(), rows.t()) if needs_weight else None,
             grad_rows.sum(0) if needs_bias else None,
         )
+
+
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _product(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

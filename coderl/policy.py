@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coderl.chunked_head import head_logprobs, plain_head, without_head
 from coderl.config import PolicyConfig
 from coderl.errors import ModelError
 from coderl.experience import MicroBatch
@@ -36,7 +37,7 @@ class Policy:
         self.engine = model
         self._is_gathered = False
         self.autocast = torch.bfloat16 if config.autocast == "bfloat16" else None
-        self.packed = config.packing
+        self.packed, self._chunked_head = config.packing, config.chunked_head
         inner = causal_of(model)
         self._keeps_logits = "logits_to_keep" in inspect.signature(inner.forward).parameters
 
@@ -67,8 +68,17 @@ class Policy:
             return self.engine(**inputs, **options)
 
     def logprobs(self, batch: MicroBatch, temperature: float) -> Tensor:
-        """Log-probabilities of the completion tokens at the sampling temperature, (N, T), float32."""
-        return selected_logprobs(self.logits(batch), batch.completion_ids, temperature)
+        """Log-probabilities of the completion tokens at the sampling temperature, (N, T), float32.
+
+        With a chunked head no logits are held, but where FSDP spreads the head's weights over processes.
+        """
+        if not self._chunked_head or is_sharded(self.model):
+            return selected_logprobs(self.logits(batch), batch.completion_ids, temperature)
+        causal = causal_of(self.model)
+        with without_head(causal):
+            states = self.logits(batch)
+        weight = causal.get_output_embeddings().weight
+        return head_logprobs(states, weight, batch.completion_ids, temperature, dtype=self.autocast or weight.dtype)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -178,6 +188,11 @@ def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) 
     if config.lora is not None and not hasattr(model, "peft_config"):
         model = _with_lora(model, config, seed)
     use_onednn(model)
+    if config.chunked_head and not plain_head(causal_of(model)):
+        raise ModelError(
+            f"policy.chunked_head: the logits of {config.model!r} are more than one product of its last states (a bias, an "
+            "adapter, or scaled or capped logits): set it to false"
+        )
     return Policy(model, tokenizer, eos_ids, tokenizer.pad_token_id, config)
 
 

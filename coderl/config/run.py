@@ -151,6 +151,15 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _chunked_head_is_of_use(self) -> RunConfig:
+        for name in (stage for stage in self.stages if stage in ONLINE and self.policy.chunked_head):
+            shared = name == "ppo" and self.ppo.critic == "shared"
+            if shared or getattr(self, name).entropy_coef:
+                cause = "critic shared" if shared else "entropy_coef"
+                raise ValueError(f"policy.chunked_head: {name}.{cause} needs all logits at once: leave one of them out")
+        return self
+
+    @model_validator(mode="after")
     def _punish_truncation_once(self) -> RunConfig:
         for name in self.stages:
             stage = getattr(self, name)

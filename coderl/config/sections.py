@@ -41,6 +41,7 @@ class PolicyConfig(Section):
     packing: bool = (
         False  # update without padding, each prompt once for its group; for models with plain full attention
     )
+    chunked_head: bool = False  # never hold all logits of a micro-batch: less memory, one more product of the head
     pad_token: str | None = None  # for tokenizers that have none, e.g. "<|endoftext|>"; masks never look at it
 
 

@@ -12,7 +12,7 @@ from coderl.algorithms.grpo import grpo_loss, normalized_parts, reward_to_go, sa
 from coderl.config import GrpoConfig
 from coderl.curriculum import has_signal
 from coderl.experience import Example, MicroBatch
-from coderl.functional import entropy, kl_estimates, selected_logprobs, whiten
+from coderl.functional import entropy, kl_estimates, whiten
 from coderl.methods.base import Experience, TokenLoss
 from coderl.methods.online import Online
 from coderl.rollout import Rollout
@@ -66,8 +66,7 @@ class Grpo(Online):
     def loss(self, batch: MicroBatch, step: int) -> TokenLoss:
         config = self.config
         assert batch.advantages is not None
-        logits = self._policy.logits(batch)
-        logprobs = selected_logprobs(logits, batch.completion_ids, self._temperature)
+        logprobs, logits = self.logprobs(batch)
         old = self.old_logprobs(batch, logprobs)
         weights, watched = self.sampler_weights(batch, old)
         surrogate = grpo_loss(
@@ -86,7 +85,7 @@ class Grpo(Online):
             weights=weights,
         )
         loss = surrogate.loss
-        if config.entropy_coef:
+        if logits is not None:
             bonus = entropy(logits, self._temperature)
             loss = loss - config.entropy_coef * bonus
             watched["policy/entropy"] = bonus.detach()

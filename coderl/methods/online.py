@@ -16,7 +16,7 @@ from coderl.curriculum import Curriculum
 from coderl.errors import TrainingStopped
 from coderl.evaluate.passrate import gather
 from coderl.experience import Example, MicroBatch
-from coderl.functional import Surrogate, importance_weights, kl_estimates, overlong_penalty
+from coderl.functional import Surrogate, importance_weights, kl_estimates, overlong_penalty, selected_logprobs
 from coderl.learned import learned_metrics
 from coderl.logprobs import per_token
 from coderl.methods.base import Experience, MethodBase
@@ -196,6 +196,13 @@ class Online(MethodBase):
         """Log-probabilities of all examples under the policy, or under other weights of it (a frozen reference)."""
         with self._policy.using(weights) if weights is not None else nullcontext():
             return self.per_token(examples, lambda batch: self._policy.logprobs(batch, self._temperature))
+
+    def logprobs(self, batch: MicroBatch) -> tuple[Tensor, Tensor | None]:
+        """Log-probabilities (N, T) with their gradient, and the logits (N, T, V) where an entropy bonus needs them."""
+        if not self._rollout_config.entropy_coef:
+            return self._policy.logprobs(batch, self._temperature), None
+        logits = self._policy.logits(batch)
+        return selected_logprobs(logits, batch.completion_ids, self._temperature), logits
 
     def old_logprobs(self, batch: MicroBatch, logprobs: Tensor) -> Tensor:
         """Those of the policy that made the batch; on policy they are the current ones, so that the ratio is exactly 1."""

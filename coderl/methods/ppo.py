@@ -127,13 +127,15 @@ class Ppo(Online):
         if step < config.critic_warmup_steps:
             value_loss, watch = self._value_loss(batch, self._values(batch, frozen=True))
             return TokenLoss(value_loss, watch)
+        logits: Tensor | None
         if self._shared:
             logits, states = self._policy.logits_and_states(batch)
             values = self._critic(states)
+            logprobs = selected_logprobs(logits, batch.completion_ids, self._temperature)
         else:
-            logits, values = self._policy.logits(batch), self._critic(batch)
+            logprobs, logits = self.logprobs(batch)
+            values = self._critic(batch)
         value_loss, watch = self._value_loss(batch, values)
-        logprobs = selected_logprobs(logits, batch.completion_ids, self._temperature)
         old = self.old_logprobs(batch, logprobs)
         weights, watched = self.sampler_weights(batch, old)
         surrogate = clipped_surrogate(
@@ -144,7 +146,7 @@ class Ppo(Online):
             dual_clip=config.dual_clip,
         )
         loss = value_loss + surrogate.loss * weights
-        if config.entropy_coef:
+        if config.entropy_coef and logits is not None:
             bonus = entropy(logits, self._temperature)
             loss = loss - config.entropy_coef * bonus
             watch["policy/entropy"] = bonus.detach()
