@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from coderl.config import RunConfig
+from coderl.engines import OwnLoop
 from coderl.errors import ConfigError
 from coderl.evaluate.memorisation import Memorisation, References, conclude, overlap, renamed_change, verbatim
 from coderl.evaluate.renaming import renamed
-from coderl.generate import SampleRequest, generate
+from coderl.generate import SampleRequest
 from coderl.run_folder import atomic_write, is_main_process
 from coderl.store import RolloutStore
 from coderl.train import evaluate_with_progress, workbench
@@ -78,16 +79,12 @@ def completed(bench: Workbench, tasks: Sequence[Task]) -> list[bool]:
             rests[task.id] = target[half:]
     if not requests:
         return []
-    samples = generate(
-        bench.accelerator.unwrap_model(bench.policy.engine),
-        bench.policy.tokenizer,
+    samples = OwnLoop().sample(
+        bench.policy,
         requests,
-        eos_ids=bench.policy.eos_ids,
-        pad_id=bench.policy.pad_id,
         max_new_tokens=max(map(len, rests.values())),
         temperature=0.0,
         batch_size=bench.config.generation.batch_size,
-        autocast=bench.policy.autocast,
     )
     return [sample.ids == rests[sample.key] for sample in samples]
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from coderl.config import RunConfig
+from coderl.engines import OwnLoop
 from coderl.errors import ConfigError
 from coderl.extract import extract_program
-from coderl.generate import SampleRequest, generate
+from coderl.generate import SampleRequest
 from coderl.policy import load_policy
 from coderl.prompts import PromptRenderer
 from coderl.seeds import derive
@@ -43,16 +44,12 @@ def attempts(config: RunConfig, task: Task, *, num_samples: int) -> Iterator[Att
         SampleRequest(key=i, prompt_ids=prompt.ids, seed=derive(config.seed, "try", task.id, i), stop=stop)
         for i in range(num_samples)
     ]
-    samples = generate(
-        policy.model,
-        policy.tokenizer,
+    samples = OwnLoop().sample(
+        policy,
         requests,
-        eos_ids=policy.eos_ids,
-        pad_id=policy.pad_id,
         max_new_tokens=config.generation.max_new_tokens,
         temperature=config.generation.temperature,
         batch_size=config.generation.batch_size,
-        autocast=policy.autocast,
     )
     with open_grader(config.sandbox) as grader:
         for sample in samples:

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from coderl.config import PolicyConfig
+from coderl.engines import OwnLoop
 from coderl.errors import ModelError
 from coderl.feedback.chat import Ask, Reply
-from coderl.generate import SampleRequest, generate
+from coderl.generate import SampleRequest
 from coderl.policy import load_policy
 
 BATCH_SIZE = 8
@@ -77,12 +78,9 @@ class LocalChat:
 
     def _write(self, prompts: list[tuple[int, ...]], places: list[int], length: int) -> Iterator[tuple[int, Reply]]:
         policy = self._policy
-        samples = generate(
-            policy.model,
-            policy.tokenizer,
+        samples = OwnLoop().sample(
+            policy,
             [SampleRequest(key=place, prompt_ids=prompts[place], seed=0) for place in places],
-            eos_ids=policy.eos_ids,
-            pad_id=policy.pad_id,
             max_new_tokens=length,
             temperature=0.0,
             batch_size=BATCH_SIZE,
