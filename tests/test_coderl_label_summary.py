@@ -14,7 +14,16 @@ from label_items import item, new_store
 from coderl.errors import ConfigError
 from coderl.label.items import Item, items_of_rollouts, read_items, with_gold
 from coderl.label.store import Answer, Kind
-from coderl.label.summary import annotators, fleiss_counts, pairs, summary, votes, with_execution, write_export
+from coderl.label.summary import (
+    annotators,
+    disagreement,
+    fleiss_counts,
+    pairs,
+    summary,
+    votes,
+    with_execution,
+    write_export,
+)
 from coderl.pairs import Pair, read_pairs, write_pairs
 from coderl.rollout import Rollout
 from sandbox import CaseResult, Integrity, Isolation, Outcome, Verdict
@@ -166,6 +175,21 @@ def test_the_summary_says_who_how_many_and_how_far_they_agree(tmp_path: Path):
     assert "8 pairs (0 ties) of 2 annotators" in write_export(store, tmp_path / "out.jsonl")
     assert len(read_pairs(tmp_path / "out.jsonl")) == 8
     store.close()
+
+
+def test_people_who_disagree_on_enough_comparisons_are_an_alarm_in_one_line():
+    items = [item(n) for n in range(10)]
+
+    def line(alike: int, number: int = 10) -> str:
+        said = [answer(one, "eve", 1, 2) if n % 2 else answer(one, "eve", 2, 1) for n, one in enumerate(items[:number])]
+        for n, one in enumerate(items[:number]):
+            said.append(answer(one, "max", *((1, 2) if (n % 2 == 1) == (n < alike) else (2, 1))))
+        return disagreement(said)
+
+    # 8 of 10 alike, eve 5 and 5, max 5 and 5: D_o 4/20, D_e 2 * 10 * 10 / (20 * 19), alpha 1 - 0.2 / 0.5263 = 0.62
+    assert line(8).startswith("Krippendorff's alpha is 0.620, below 0.667, over 10 comparisons: ")
+    assert line(9) == line(10) == ""  # one apart: alpha is 0.8
+    assert line(0, number=9) == ""  # too few to tell
 
 
 def write(path: Path, *records: object) -> Path:

@@ -438,3 +438,24 @@ def test_a_labelled_run_tells_what_people_said(tmp_path):
     folder = make_run(tmp_path)
     LabelStore(f"sqlite:///{folder.path / 'labels.sqlite'}").close()
     assert "holds no answers yet" in text_of(folder)
+
+
+def test_people_who_disagree_are_an_alarm(tmp_path):
+    pytest.importorskip("sqlalchemy")
+    from label_items import item, new_store
+
+    from coderl.label.store import Kind, Submission
+
+    folder = make_run(tmp_path, steps=1)
+    store = new_store(folder.path, *(item(n) for n in range(12)), overlap=2.0)
+    for name in ("eve", "max"):
+        store.add_annotator(name)
+        while (found := store.next(name, 0.0)) is not None:
+            said = {"kind": Kind.FIRST, "strength": 1, "reason": "", "seconds": 3.0}
+            ranks = (1, 2) if name == "eve" else (2, 1)
+            given = Submission(submit_key=f"{name}{found.id}", assignment=found.id, ranks=ranks, **said)
+            store.submit(name, given, 1.0)
+    store.close()
+    text = text_of(folder)
+    assert "people do not agree which program is better annotators_disagree: Krippendorff's alpha is -0." in text
+    assert "over 12 comparisons" in text

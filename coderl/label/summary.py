@@ -20,6 +20,8 @@ from coderl.label.items import Item
 from coderl.label.store import Answer, Kind, LabelStore
 from coderl.pairs import Pair, write_pairs
 
+RELIABLE = 0.667  # Krippendorff 2004, section 11.4: an alpha below it supports no conclusion
+ENOUGH = 10  # comparisons with two answers or more, below which alpha says little
 PRIOR = 4.0  # answers that an annotator's own have to outweigh
 MARGINS = {0: 0.0, 1: 1 / 3, 2: 2 / 3, 3: 1.0}  # of slightly, clearly and much better
 Unit = tuple[str, int, int]  # an item, and two of its choices
@@ -125,6 +127,17 @@ def summary(store: LabelStore) -> str:
     if settled:
         lines.append(f"as running says            {same}/{settled}")
     return "\n".join(lines) + "\n"
+
+
+def disagreement(answers: Sequence[Answer]) -> str:
+    """One line where people agree too little to learn from; "" where they agree, or where too few answered the same."""
+    units = _by_unit(votes([answer for answer in answers if not answer.gold]))
+    shared = [row for row in units.values() if len(row) > 1]
+    alpha = krippendorff_alpha(shared)
+    if len(shared) < ENOUGH or math.isnan(alpha) or alpha >= RELIABLE:
+        return ""
+    remedy = "write down what makes a program better, and look at the answers that differ"
+    return f"Krippendorff's alpha is {alpha:.3f}, below {RELIABLE}, over {len(shared)} comparisons: {remedy}"
 
 
 def fleiss_counts(units: Mapping[Unit, Sequence[str]]) -> tuple[list[list[int]], int]:

@@ -133,6 +133,7 @@ def read_evidence(folder: RunFolder, *, tasks: Sequence[Task] | None = None) -> 
         samples, damage = [], str(error)
     needed = {s.rollout.task_id for s in samples} | {t for e in evaluations for t in e.scores}
     known, without_tasks = _tasks_by_id(config, needed) if tasks is None else ({t.id: t for t in tasks}, "")
+    labels, disagreement = _labels(folder)
     found = [e.isolation for e in evaluations] + [_isolation(sample.rollout) for sample in samples]
     return Evidence(
         config=config,
@@ -147,9 +148,10 @@ def read_evidence(folder: RunFolder, *, tasks: Sequence[Task] | None = None) -> 
             for line in records
             if "event" in line
         ]
-        + _hangs(folder),
+        + _hangs(folder)
+        + [Event(stage="", step=0, name="annotators_disagree", message=line) for line in [disagreement] if line],
         isolation=[text for text in dict.fromkeys(found) if text],
-        labels=_labels(folder),
+        labels=labels,
         tasks=known,
         damage=damage,
         without_tasks=without_tasks,
@@ -249,20 +251,21 @@ def _hangs(folder: RunFolder) -> list[Event]:
     return [Event(stage="", step=0, name="hang", message=f"nothing moved for {patience} in {where}; see {path.name}")]
 
 
-def _labels(folder: RunFolder) -> str:
+def _labels(folder: RunFolder) -> tuple[str, str]:
+    """What people said, and one line if they do not agree."""
     path = folder.path / "labels.sqlite"
     if not path.exists():
-        return ""
+        return "", ""
     try:
         from coderl.label.store import LabelStore
-        from coderl.label.summary import summary
+        from coderl.label.summary import disagreement, summary
     except ImportError as error:
-        return f"{path.name} is there, but not read: {error.name} is missing (install the extra `label`)"
+        return f"{path.name} is there, but not read: {error.name} is missing (install the extra `label`)", ""
     store = LabelStore(f"sqlite:///{path}")
     try:
-        return summary(store)
+        return summary(store), disagreement(store.answers())
     except CoderlError as error:
-        return str(error)
+        return str(error), ""
     finally:
         store.close()
 

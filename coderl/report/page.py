@@ -36,6 +36,7 @@ ALARMS = {
     "reward_hacking": "reward hacking",
     "mode_collapse": "mode collapse",
     "learned_reward_diverges": "reward model and verdicts part",
+    "annotators_disagree": "people do not agree which program is better",
     "eos_unreachable": "no completion stops by itself",
     "no_program": "no completion holds a program",
     "no_reward_variance": "all rewards alike",
