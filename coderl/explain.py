@@ -19,7 +19,7 @@ from coderl.policy import Policy, load_policy
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder
 from coderl.store import RolloutStore, read_segment, stage_index
-from sandbox import Grader, Verdict
+from sandbox import Grader, GradeRequest, Verdict
 from tasks.registry import load as load_tasks
 from tasks.task import Task
 
@@ -31,6 +31,7 @@ class Explanation:
     rollout: Rollout
     task: Task
     group: list[Rollout]  # the rollouts of the same task in the same step, this one among them
+    request: GradeRequest  # what was run again
     replayed: Verdict
     tokens: list[str]
     token_kl: list[float]
@@ -50,12 +51,14 @@ def explain(folder: RunFolder, name: str) -> Explanation:
     verdict = rollout.verdict
     skipped = verdict is not None and any(case.outcome == "SKIP" for case in verdict.cases)
     with Grader(backend=config.sandbox.backend, workers=1) as grader:
-        [replayed] = grader.grade([task.request(rollout.program, stop_early=skipped)])
+        request = task.request(rollout.program, stop_early=skipped)
+        [replayed] = grader.grade([request])
     tokens, token_kl = _token_kl(folder, config, rollout)
     return Explanation(
         rollout=rollout,
         task=task,
         group=[r for r in segment if r.task_id == rollout.task_id],
+        request=request,
         replayed=replayed,
         tokens=tokens,
         token_kl=token_kl,

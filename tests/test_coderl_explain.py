@@ -67,6 +67,23 @@ def test_a_program_that_was_changed_in_the_store_does_not_agree(folder):
     assert "NOT the same" in "\n".join(lines(found))
 
 
+def test_what_is_recorded_replays_to_the_same_verdict(folder, tmp_path):
+    import subprocess
+    import sys
+
+    from typer.testing import CliRunner
+
+    from coderl.cli import app
+
+    path = tmp_path / "kept" / "rollout.json"
+    done = CliRunner().invoke(app, ["explain", str(folder.path), "0_grpo/1/0", "--record", str(path)])
+    assert done.exit_code == 0 and f"`sandbox replay {path}`" in done.stdout
+    again = subprocess.run(
+        [sys.executable, "-m", "sandbox", "replay", str(path)], capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0 and explain(folder, "0_grpo/1/0").replayed.outcome in again.stdout, again.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [

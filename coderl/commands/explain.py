@@ -23,6 +23,9 @@ def register(app: typer.Typer) -> None:
 def explain(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     rollout: Annotated[str, typer.Argument(metavar="ROLLOUT", help="STAGE/STEP/NUMBER, e.g. 2_grpo/7/3.")],
+    record: Annotated[
+        Path | None, typer.Option(help="Write program, tests and verdict here, for `sandbox replay`.")
+    ] = None,
 ) -> None:
     """Print a rollout's program, tests, verdict, reward, advantage and KL per token, and run it in the sandbox again."""
     from rich.console import Console
@@ -38,6 +41,11 @@ def explain(
     console.print(rendered(found.task))
     for line in lines(found):
         console.print(line, markup=False)
+    if record is not None:
+        from sandbox.record import write_record
+
+        write_record(record, found.request, found.replayed)
+        console.print(f"written  {record}; `sandbox replay {record}` runs it again", markup=False, soft_wrap=True)
 
 
 def lines(found: Explanation) -> list[str]:
