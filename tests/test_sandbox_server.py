@@ -306,6 +306,14 @@ def test_tricks_with_headers_are_refused(served: Served) -> None:
             assert raw.recv(10) == b"HTTP/1.1 4", head
 
 
+def test_programs_find_preloaded_modules_imported() -> None:
+    asks = {"source": "import sys\nprint('decimal' in sys.modules)"}
+    for arguments, said in (((), "False\n"), (("--preload", "decimal"), "True\n")):
+        with Served(arguments) as server:
+            _, lines, _ = server.call("/v1/grade", body(asks, task={"cases": [{"stdin": "", "stdout": said}]}))
+            assert outcomes(lines) == {"r0": "AC"}
+
+
 def test_metrics_are_in_the_text_format_of_prometheus(served: Served) -> None:
     served.call("/v1/grade", body(DOUBLE))
     status, text, headers = served.call("/metrics")
