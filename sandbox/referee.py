@@ -283,8 +283,8 @@ class Handle:
     def __enter__(self) -> Any:
         return _do(self, "enter")
 
-    def __exit__(self, *_: object) -> Any:
-        return _do(self, "exit")
+    def __exit__(self, *_: object) -> None:
+        _do(self, "exit")  # whatever it says: a failed assertion of the test is not the candidate's to swallow
 
     def __instancecheck__(self, x: Any) -> Any:
         return _do(self, "is_instance", x)
