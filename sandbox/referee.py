@@ -127,7 +127,7 @@ class Bench:
             return {"re": self._encode(self._functions[message["r"]](*args, **kwargs))}
         except BadArgument:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # `sys.exit` given to the candidate would end the test well
             return {"raise": fault(error)}
 
     def _blame(
