@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from coderl.kv_cache import grow_in_place
+from coderl.kv_cache import GroupCache, grow_in_place, is_plain
+from coderl.llama_decode import LlamaDecoder, decoder_of
 from coderl.seeds import uniforms
 
 
@@ -64,8 +65,12 @@ def generate(
     ordered = sorted(requests, key=lambda r: (len(r.prompt_ids), r.prompt_ids))
     try:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            decoder = None
+            if ordered and max_new_tokens > 1 and autocast is None:
+                decoder = decoder_of(model, len(ordered[-1].prompt_ids) + max_new_tokens)
             for start in range(0, len(ordered), batch_size):
-                decoding = _Decoding(model, ordered[start : start + batch_size], pad_id, max_new_tokens, device)
+                batch = ordered[start : start + batch_size]
+                decoding = _Decoding(model, decoder, batch, pad_id, max_new_tokens, device)
                 yield from decoding.run(tokenizer, eos_ids, temperature)
     finally:
         model.train(was_training)
@@ -75,7 +80,13 @@ class _Decoding:
     """One batch that decodes together."""
 
     def __init__(
-        self, model: Any, requests: Sequence[SampleRequest], pad_id: int, max_new_tokens: int, device: torch.device
+        self,
+        model: Any,
+        decoder: LlamaDecoder | None,
+        requests: Sequence[SampleRequest],
+        pad_id: int,
+        max_new_tokens: int,
+        device: torch.device,
     ) -> None:
         self.model, self.requests, self.max_new_tokens, self.device = model, requests, max_new_tokens, device
         unique = list(dict.fromkeys(r.prompt_ids for r in requests))
@@ -88,11 +99,13 @@ class _Decoding:
             mask[row, width - len(prompt) :] = 1
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         output = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
-        self.cache = output.past_key_values
-        self.cache.batch_select_indices(group)
-        grow_in_place(self.cache)
         self.logits = output.logits[group, -1]  # (N, V)
-        self.mask = mask[group]
+        cache = output.past_key_values
+        self.steps: _Steps = (
+            _OwnSteps(decoder, GroupCache(cache, mask, group))
+            if decoder is not None and is_plain(cache)
+            else _ModelSteps(model, cache, mask, group)
+        )
         self.next_position = positions[group, -1:] + 1  # (N, 1)
         self.rows = list(range(len(requests)))
         noise = np.stack([uniforms(r.seed, max_new_tokens) for r in requests])
@@ -131,29 +144,69 @@ class _Decoding:
     def _advance(self, chosen: Tensor, keep: list[int]) -> None:
         if len(keep) < len(self.rows):
             index = torch.tensor(keep, device=self.device)
-            self.cache.batch_select_indices(index)
+            self.steps.select(index)
             self.rows = [self.rows[at] for at in keep]
-            chosen, self.noise, self.mask = chosen[index], self.noise[index], self.mask[index]
+            chosen, self.noise = chosen[index], self.noise[index]
             self.next_position = self.next_position[index]
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(keep), 1)], dim=1)
+        self.logits = self.steps.next_logits(chosen, self.next_position)
+        self.next_position = self.next_position + 1
+
+
+class _Steps(Protocol):
+    """The rows that still decode, as the cache knows them."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows only."""
+
+    def next_logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Logits (N, V) behind tokens (N,) at positions (N, 1)."""
+
+
+class _OwnSteps:
+    def __init__(self, decoder: LlamaDecoder, cache: GroupCache) -> None:
+        self.decoder, self.cache = decoder, cache
+
+    def select(self, rows: Tensor) -> None:
+        self.cache.select(rows)
+
+    def next_logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        return self.decoder(tokens, positions.squeeze(1), self.cache)
+
+
+class _ModelSteps:
+    """By the forward pass of the model itself, whatever it is."""
+
+    def __init__(self, model: Any, cache: Any, mask: Tensor, group: Tensor) -> None:
+        self.model, self.cache, self.mask = model, cache, mask[group]
+        cache.batch_select_indices(group)
+        grow_in_place(cache)
+
+    def select(self, rows: Tensor) -> None:
+        self.cache.batch_select_indices(rows)
+        self.mask = self.mask[rows]
+
+    def next_logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
         output = self.model(
-            input_ids=chosen.unsqueeze(1),
+            input_ids=tokens.unsqueeze(1),
             attention_mask=self.mask,
-            position_ids=self.next_position,
+            position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
         )
-        self.next_position = self.next_position + 1
-        self.logits = output.logits[:, -1]
+        logits: Tensor = output.logits[:, -1]
+        return logits
 
 
 def _draw(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """One token per row and its log-probability; logits (N, V), noise (N,) in [0, 1)."""
     scaled = logits.float() / (temperature or 1.0)
+    probabilities = torch.softmax(scaled, dim=-1)
     if temperature == 0:
         chosen = scaled.argmax(-1)
     else:
-        cumulative = torch.softmax(scaled, dim=-1).cumsum(-1, dtype=torch.float32)
+        cumulative = probabilities.cumsum(-1)
         target = (noise * cumulative[:, -1]).float().unsqueeze(1)
         chosen = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
-    return chosen, scaled.gather(1, chosen.unsqueeze(1)).squeeze(1) - scaled.logsumexp(-1)
+    log_total = scaled.amax(-1) - probabilities.amax(-1).log()  # the likeliest token tells what they were divided by
+    return chosen, scaled.gather(1, chosen.unsqueeze(1)).squeeze(1) - log_total

@@ -2,17 +2,23 @@
 
 PyTorch gives float32 products on a CPU to MKL, which runs at half speed or less on processors that Intel did not make; oneDNN,
 which it takes for bfloat16, is as fast on all. `use_onednn` changes the class of a model's linear layers, and nothing else:
-names, weights and copies stay as they were. What is computed is the same product, rounded in another order.
+names, weights and copies stay as they were. What is computed is the same product, rounded in another order. `product_with`
+is for weights that are read many times before they change.
 Layers on another device, in another type or under autocast go the usual way.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+Product = Callable[[Tensor], Tensor]
+ROWS = 32  # that a matrix is laid out for; any number may come
 
 
 def use_onednn(model: nn.Module) -> None:
@@ -28,6 +34,23 @@ def product(input: Tensor, weight: Tensor) -> Tensor:
     """input (M, I) @ weight (O, I)^T, (M, O), without a gradient, by the library that `use_onednn` takes."""
     plain = input.device.type == "cpu" and input.dtype == weight.dtype == torch.float32
     return _product(input, weight) if plain and _has_onednn() else nn.functional.linear(input, weight)
+
+
+@torch.no_grad()
+def product_with(layers: Sequence[nn.Linear], *, relaid: bool = True) -> Product:
+    """What the layers make of the same float32 input (N, I) on a CPU, side by side, with the weights that they have now.
+
+    `relaid`: from a copy of the weights that is laid out as the product reads it, which is faster for few rows.
+    """
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+    biases = [layer.bias if layer.bias is not None else weight.new_zeros(layer.out_features) for layer in layers]
+    bias = torch.cat(tuple(biases)) if any(layer.bias is not None for layer in layers) else None
+    if not _has_onednn():
+        return functools.partial(nn.functional.linear, weight=weight, bias=bias)
+    if relaid:
+        weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+    return functools.partial(_product, weight=weight, bias=bias)
 
 
 class OneDnnLinear(nn.Linear):
