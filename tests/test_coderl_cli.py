@@ -331,7 +331,8 @@ def test_the_module_runs_as_a_program_and_dies_of_sigint_with_130(tmp_path):
     """`python -m coderl` with a real signal: the interpreter raises KeyboardInterrupt while it trains."""
     stub = tmp_path / "sitecustomize.py"
     stub.write_text(
-        "import sys, time, types\n"
+        "import signal, sys, time, types\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a test run in the background ignores it
         "module = types.ModuleType('coderl.train')\n"
         "def run(config, folder, *, resume, profile):\n"
         "    print('training', flush=True)\n"

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from coderl.label.store import LEASE_SECONDS, Assignment, Kind, LabelStore, Subm
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A private PostgreSQL on a socket of its own."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
@@ -33,13 +34,10 @@ def postgres(tmp_path_factory) -> Iterator[str]:
         pytest.skip("no PostgreSQL server is installed (initdb)")
     pytest.importorskip("psycopg")
     programs = Path(initdb).resolve().parent
-    folder = tmp_path_factory.mktemp("pg")
+    folder = Path(tempfile.mkdtemp(prefix="coderl-pg-"))  # not pytest's: only its own user may look into that
     as_user = {}
     if os.getuid() == 0:  # PostgreSQL refuses root
         nobody = pwd.getpwnam("nobody")
-        for place in (folder, *folder.parents):
-            if place.name.startswith("pytest-") or place == folder:
-                place.chmod(0o755)
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         as_user = {"user": "nobody", "group": nobody.pw_gid, "extra_groups": ()}
     data, quiet = folder / "data", {"capture_output": True, "check": True, "cwd": folder, **as_user}
@@ -48,6 +46,7 @@ def postgres(tmp_path_factory) -> Iterator[str]:
         **{**quiet, "check": False},
     )
     if made.returncode:
+        shutil.rmtree(folder)
         pytest.skip(f"PostgreSQL cannot be set up here: {made.stderr.decode()[-200:]}")
     options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
     control = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
@@ -56,6 +55,7 @@ def postgres(tmp_path_factory) -> Iterator[str]:
     )
     yield f"postgresql://coderl@/postgres?host={folder}"
     subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
