@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from coderl.linear import product
 
-CHUNK_TOKENS = 512
+CHUNK_TOKENS = 128
 
 
 def head_logprobs(
