@@ -116,7 +116,7 @@ def test_a_reference_that_moves_with_the_policy_is_noticed():
     method = object.__new__(Online)
     method._label, method._reference = "0_grpo", {"w": torch.ones(3)}
     method._frozen = digest(method._reference)
-    method._rollout_config = SimpleNamespace()
+    method._rollout_config, method._prefetch = SimpleNamespace(), None
     assert method.after_step({}) == {}
     method._reference["w"] += 0.5
     with pytest.raises(TrainingStopped, match="reference moved"):
