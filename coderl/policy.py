@@ -184,7 +184,10 @@ def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) 
     if config.packing and config.attention != "sdpa":
         raise ModelError(f"policy.packing needs policy.attention sdpa, not {config.attention}: set one of them")
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if hasattr(model, "activation_checkpointing_enable"):  # its name in later releases of transformers 5
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        else:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.lora is not None and not hasattr(model, "peft_config"):
         model = _with_lora(model, config, seed)
     use_onednn(model)

@@ -115,3 +115,20 @@ def test_every_configured_stop_token_counts():
     policy = make()
     policy.model.generation_config.eos_token_id = [5, 7]
     assert stop_token_ids(policy.model, policy.tokenizer) == {5, 7, policy.tokenizer.eos_token_id}
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora": LoraSection(rank=4)}, {"chunked_head": True}, {"packing": True}])
+def test_gradients_are_the_same_with_activations_computed_again(settings):
+    found = []
+    for again in (False, True):
+        policy = make(gradient_checkpointing=again, **settings)
+        policy.model.train()
+        calls = []
+        layer = next(module for name, module in policy.model.named_modules() if name.endswith("layers.0"))
+        layer.self_attn.register_forward_hook(lambda *_, seen=calls: seen.append(1))
+        example = Example(prompt_ids=(60, 61), completion_ids=(70, 71, 72))
+        policy.logprobs(collate([example], [1.0], policy.pad_id, torch.device("cpu")), 1.0).sum().backward()
+        found.append((torch.cat([p.grad.flatten() for p in policy.trainable().values()]), len(calls)))
+    (plain, once), (checkpointed, twice) = found
+    assert (once, twice) == (1, 2)
+    torch.testing.assert_close(checkpointed, plain, rtol=1e-6, atol=1e-7)
