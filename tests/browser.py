@@ -178,7 +178,8 @@ class Page:
         return _until(holds, what or str(condition))
 
     def text(self, selector: str) -> str:
-        """What a person reads there. The element has to exist."""
+        """What a person reads there, as soon as it is there. Raises TimeoutError."""
+        self.wait(f"document.querySelector({json.dumps(selector)}) !== null")
         return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def exists(self, selector: str) -> bool:

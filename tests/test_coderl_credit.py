@@ -206,7 +206,7 @@ def method(grader, monkeypatch, stage, **changes):
     class Told:
         """In place of the decoding of a batch."""
 
-        def __init__(self, model, requests, *rest):
+        def __init__(self, model, decoder, requests, *rest):
             self._requests = requests
 
         def run(self, tokenizer, *rest):

@@ -43,9 +43,7 @@ def at(page: Page) -> str:
 
 
 def wait_for_next(page: Page, before: str) -> None:
-    page.wait(
-        f"document.readyState === 'complete' && document.querySelector('[name=assignment]')?.value !== '{before}'"
-    )
+    page.wait(f"{SIGNED_IN} && document.querySelector('[name=assignment]')?.value !== '{before}'")
 
 
 def test_labelling_goes_by_keyboard_alone(browser, tmp_path):
@@ -160,9 +158,7 @@ def test_two_annotators_at_once_get_different_items_and_both_are_kept(browser, t
                 page.press("a")
                 page.press("Enter")
             for page, number in zip(pages, before, strict=True):
-                page.wait(
-                    f"document.readyState === 'complete' && (document.querySelector('[name=assignment]')?.value !== '{number}')"
-                )
+                page.wait(f"{SIGNED_IN} && document.querySelector('[name=assignment]')?.value !== '{number}'")
         assert all("Nothing is left" in page.text("main") for page in pages)
         assert sorted(store.progress().by_annotator.items()) == [("eve", 2), ("max", 2)]
         assert len({answer.item for answer in store.answers()}) == 4
@@ -203,7 +199,7 @@ def test_a_ranking_goes_by_keys_and_by_dragging(browser, tmp_path):
         page.click("#program-B .up")
         assert page.run(order) == "CBA" and page.run(ranks) == "321"
         page.press("Enter")
-        page.wait("document.querySelector('#answer') === null")
+        page.wait(f"{SIGNED_IN} && document.querySelector('#answer') === null")
         first, second = store.answers()
         assert sorted(first.ranks) == [1, 2, 2] and sorted(second.ranks) == [1, 2, 3]
         assert page.faults == []
@@ -261,7 +257,7 @@ def test_a_page_outlives_a_server_that_was_killed_and_saves_when_it_is_back(brow
         page.press("Enter")
         page.wait("document.querySelector('#status').textContent.includes('not saved yet')")
         process, _ = start(url.rsplit(":", 1)[1].rstrip("/"))
-        page.wait("document.querySelector('#answer') === null")
+        page.wait(f"{SIGNED_IN} && document.querySelector('#answer') === null")
         assert "Nothing is left" in page.text("main")
     finally:
         process.kill()

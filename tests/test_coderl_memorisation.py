@@ -176,7 +176,7 @@ def test_completing_word_for_word_is_told_from_the_tokens(model, monkeypatch):
             rest = target[len(target) // 2 : len(target) - cut]
             yield Sample(key=request.key, ids=rest, logprobs=(0.0,) * len(rest), truncated=False)
 
-    monkeypatch.setattr(memory_check, "generate", by_heart)
+    monkeypatch.setattr("coderl.engines.generate", by_heart)
     config = parse({"stages": ["eval"], "policy": {"model": str(model)}, "tasks": {"test": ["easy"]}})
     bench = SimpleNamespace(
         config=config, policy=policy, renderer=renderer, accelerator=SimpleNamespace(unwrap_model=lambda engine: engine)
