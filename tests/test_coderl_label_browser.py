@@ -33,6 +33,7 @@ def browser() -> Iterator[Browser]:
 
 def sign_in(page: Page, url: str, name: str) -> None:
     page.open(url)
+    page.wait("document.activeElement?.name === 'name'")
     page.type(name)
     page.press("Enter")
     page.wait(SIGNED_IN)
