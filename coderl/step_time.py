@@ -51,7 +51,8 @@ def budget(values: Mapping[str, float], config: RunConfig, stage: str, *, has_bf
 def knob(part: str, config: RunConfig, stage: str, *, has_bfloat16: bool, num_cores: int | None = None) -> str:
     """The first setting that is not yet as fast as it could be for that part of a step of `stage`; "" if none is known."""
     settings, policy = getattr(config, stage), config.policy
-    half = has_bfloat16 and policy.dtype == "float32" and policy.autocast == "none"
+    # A policy made from scratch is so small that float32 is faster: it has a decode path of its own.
+    half = has_bfloat16 and policy.dtype == "float32" and policy.autocast == "none" and policy.model != "new:"
     cores = num_cores or os.cpu_count() or 1
     batch = settings.prompts_per_step * settings.samples_per_prompt if stage in ONLINE else 0
     options = {

@@ -34,7 +34,8 @@ def test_the_line_names_the_largest_part_and_a_setting_for_it():
     ("part", "changes", "named"),
     [
         ("update", {}, "policy.packing=true"),
-        ("update", {"policy": {"model": "new:", "packing": True}}, "policy.autocast=bfloat16"),
+        ("update", {"policy": {"model": "m", "packing": True}}, "policy.autocast=bfloat16"),
+        ("update", {"policy": {"model": "new:", "packing": True}}, "policy.lora"),
         (
             "update",
             {"policy": {"model": "new:", "packing": True, "gradient_checkpointing": True}},
@@ -44,7 +45,8 @@ def test_the_line_names_the_largest_part_and_a_setting_for_it():
         ("grade", {"sandbox": {"workers": 2}}, "sandbox.workers=8"),
         ("grade", {"sandbox": {"workers": 8}}, "more machines"),
         ("score", {"grpo": {"kl_coef": 0.1}}, "grpo.kl_coef=0"),
-        ("generate", {}, "policy.autocast=bfloat16"),
+        ("generate", {"policy": {"model": "m"}}, "policy.autocast=bfloat16"),
+        ("generate", {}, "max_new_tokens"),
         ("generate", {"policy": {"model": "new:", "dtype": "bfloat16"}}, "max_new_tokens"),
         ("idle", {}, "processes"),
     ],
