@@ -76,6 +76,14 @@ def generate(
         model.train(was_training)
 
 
+def is_ended(ids: Sequence[int], stop: Sequence[str], eos_ids: frozenset[int], tokenizer: Any) -> bool:
+    """Whether the last of these tokens is a stop token, or completes a stop string."""
+    if ids[-1] in eos_ids or not stop:
+        return ids[-1] in eos_ids
+    text = tokenizer.decode(ids[-(max(map(len, stop)) + 4) :])  # tokens that can hold a stop string
+    return any(string in text for string in stop)
+
+
 class _Decoding:
     """One batch that decodes together."""
 
@@ -114,7 +122,6 @@ class _Decoding:
     def run(self, tokenizer: Any, eos_ids: frozenset[int], temperature: float) -> Iterator[Sample]:
         tokens: list[list[int]] = [[] for _ in self.requests]
         logprobs: list[list[float]] = [[] for _ in self.requests]
-        tails = [max(map(len, r.stop), default=0) + 4 for r in self.requests]  # tokens that can hold a stop string
         for step in range(self.max_new_tokens):
             chosen, chosen_logprobs = _draw(self.logits, self.noise[:, step], temperature)
             keep: list[int] = []
@@ -123,11 +130,7 @@ class _Decoding:
             ):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
-                stop = self.requests[row].stop
-                stopped = token in eos_ids
-                if stop and not stopped:
-                    text = tokenizer.decode(tokens[row][-tails[row] :])
-                    stopped = any(string in text for string in stop)
+                stopped = is_ended(tokens[row], self.requests[row].stop, eos_ids, tokenizer)
                 if stopped or step == self.max_new_tokens - 1:
                     yield Sample(
                         key=self.requests[row].key,

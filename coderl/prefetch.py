@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 import torch
 
 from coderl.collect import Collected
-from coderl.engines import Engine
+from coderl.engines import Engine, Sampling
 from coderl.errors import ConfigError
 from coderl.generate import Sample, SampleRequest
 from coderl.methods.gate import Gated
@@ -139,17 +140,9 @@ class _Ending:
         self._engine, self._ended = engine, ended
 
     def sample(
-        self,
-        policy: Policy,
-        requests: Sequence[SampleRequest],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        batch_size: int,
+        self, policy: Policy, requests: Sequence[SampleRequest], **settings: Unpack[Sampling]
     ) -> Iterator[Sample]:
-        for sample in self._engine.sample(
-            policy, requests, max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch_size
-        ):
+        for sample in self._engine.sample(policy, requests, **settings):
             if self._ended.is_set():
                 raise CancelledError
             yield sample

@@ -8,23 +8,25 @@ that a batch can be split in any way and a run repeated bit for bit. What the ot
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from coderl.config import RunConfig
 from coderl.errors import ConfigError
-from coderl.generate import Sample, SampleRequest, generate
+from coderl.generate import Sample, SampleRequest, generate, is_ended
 from coderl.policy import Policy
+
+
+class Sampling(TypedDict):
+    """How to sample: at most `batch_size` rows decode together."""
+
+    max_new_tokens: int
+    temperature: float
+    batch_size: int
 
 
 class Engine(Protocol):
     def sample(
-        self,
-        policy: Policy,
-        requests: Sequence[SampleRequest],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        batch_size: int,
+        self, policy: Policy, requests: Sequence[SampleRequest], **settings: Unpack[Sampling]
     ) -> Iterator[Sample]:
         """Samples of the policy as it is now, in any order; temperature 0 is greedy. Raises EngineError."""
 
@@ -33,13 +35,7 @@ class OwnLoop:
     """coderl.generate, on the policy itself."""
 
     def sample(
-        self,
-        policy: Policy,
-        requests: Sequence[SampleRequest],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        batch_size: int,
+        self, policy: Policy, requests: Sequence[SampleRequest], **settings: Unpack[Sampling]
     ) -> Iterator[Sample]:
         return generate(
             policy.model,
@@ -47,10 +43,8 @@ class OwnLoop:
             requests,
             eos_ids=policy.eos_ids,
             pad_id=policy.pad_id,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            batch_size=batch_size,
             autocast=policy.autocast,
+            **settings,
         )
 
 
@@ -74,9 +68,7 @@ def finished(
     request: SampleRequest, ids: Sequence[int], logprobs: Sequence[float], *, eos_ids: frozenset[int], tokenizer: Any
 ) -> Sample:
     """Drawn tokens up to the stop token, or the token that completes a stop string, as the own loop ends them."""
-    tail = max(map(len, request.stop), default=0) + 4  # tokens that can hold a stop string
-    for end, token in enumerate(ids, 1):
-        text = tokenizer.decode(ids[max(0, end - tail) : end]) if request.stop else ""
-        if token in eos_ids or any(string in text for string in request.stop):
+    for end in range(1, len(ids) + 1):
+        if is_ended(ids[:end], request.stop, eos_ids, tokenizer):
             return Sample(key=request.key, ids=tuple(ids[:end]), logprobs=tuple(logprobs[:end]), truncated=False)
     return Sample(key=request.key, ids=tuple(ids), logprobs=tuple(logprobs), truncated=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Unpack
 
 import torch
 
-from coderl.engines import finished
+from coderl.engines import Sampling, finished
 from coderl.errors import EngineError
 from coderl.generate import Sample, SampleRequest
 from coderl.policy import Policy
@@ -23,27 +24,22 @@ PAGE_TOKENS = 32
 class Continuous:
     @torch.no_grad()
     def sample(
-        self,
-        policy: Policy,
-        requests: Sequence[SampleRequest],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        batch_size: int,
+        self, policy: Policy, requests: Sequence[SampleRequest], **settings: Unpack[Sampling]
     ) -> Iterator[Sample]:
         """See `Engine`; `batch_size` samples at most have pages at once."""
         from transformers import ContinuousBatchingConfig, GenerationConfig
 
         if not requests:
             return
-        longest = max(len(request.prompt_ids) for request in requests) + max_new_tokens
+        temperature, batch_size = settings["temperature"], settings["batch_size"]
+        longest = max(len(request.prompt_ids) for request in requests) + settings["max_new_tokens"]
         pages = -(-longest // PAGE_TOKENS) + 1
-        settings = GenerationConfig(
+        generation = GenerationConfig(
             do_sample=temperature > 0,
             temperature=temperature or 1.0,
             top_k=0,
             top_p=1.0,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=settings["max_new_tokens"],
             eos_token_id=sorted(policy.eos_ids),
             pad_token_id=policy.pad_id,
         )
@@ -63,7 +59,7 @@ class Continuous:
             with torch.autocast(policy.device.type, dtype=policy.autocast, enabled=policy.autocast is not None):
                 found = model.generate_batch(
                     [list(request.prompt_ids) for request in requests],
-                    generation_config=settings,
+                    generation_config=generation,
                     continuous_batching_config=batching,
                     warmup=False,
                 )

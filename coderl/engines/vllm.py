@@ -16,9 +16,9 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from coderl.engines import finished
+from coderl.engines import Sampling, finished
 from coderl.errors import EngineError
 from coderl.generate import Sample, SampleRequest
 from coderl.policy import Policy
@@ -37,21 +37,12 @@ class VllmServer:
         self._model = str(models[0]["id"])
 
     def sample(
-        self,
-        policy: Policy,
-        requests: Sequence[SampleRequest],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        batch_size: int,
+        self, policy: Policy, requests: Sequence[SampleRequest], **settings: Unpack[Sampling]
     ) -> Iterator[Sample]:
         """See `Engine`; the server makes its own batches, so `batch_size` says nothing here."""
         self._bring(policy)
         with ThreadPoolExecutor(max_workers=CONNECTIONS) as pool:
-            waiting = {
-                pool.submit(self._complete, request, policy, max_new_tokens, temperature): request
-                for request in requests
-            }
+            waiting = {pool.submit(self._complete, request, policy, settings): request for request in requests}
             try:
                 for done in as_completed(waiting):
                     ids, logprobs, reason = done.result()
@@ -80,7 +71,7 @@ class VllmServer:
         self._served = now
 
     def _complete(
-        self, request: SampleRequest, policy: Policy, max_new_tokens: int, temperature: float
+        self, request: SampleRequest, policy: Policy, settings: Sampling
     ) -> tuple[list[int], list[float], str]:
         """Token ids, their log-probabilities, and why it ended."""
         answer = self._ask(
@@ -88,8 +79,8 @@ class VllmServer:
             {
                 "model": self._model,
                 "prompt": list(request.prompt_ids),
-                "max_tokens": max_new_tokens,
-                "temperature": temperature,
+                "max_tokens": settings["max_new_tokens"],
+                "temperature": settings["temperature"],
                 "seed": request.seed % 2**31,
                 "top_p": 1.0,
                 "top_k": 0,
