@@ -6,7 +6,7 @@ Which side is called first depends on the texts alone, so that it tells nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from coderl.extract import fenced_block
@@ -71,7 +71,7 @@ def of_samples(
     """Up to `per_task` pairs of different programs of each task, drawn at random."""
     by_task: dict[str, dict[str, Rollout]] = {}
     for rollout in rollouts:
-        if _can_be_shown(rollout) and rollout.task_id in tasks:
+        if can_be_shown(rollout) and rollout.task_id in tasks:
             by_task.setdefault(rollout.task_id, {}).setdefault(program_key(rollout.program), rollout)
     found = []
     for task_id, programs in by_task.items():
@@ -97,7 +97,7 @@ def of_models(
             if n >= min(per_task, len(rest)) or rollout.task_id not in tasks:
                 continue
             seen[rollout.task_id] = n + 1
-            if _can_be_shown(rollout) and _can_be_shown(rest[n]):
+            if can_be_shown(rollout) and can_be_shown(rest[n]):
                 same = source.tokenizer == other.tokenizer and rollout.prompt_ids == rest[n].prompt_ids
                 found.append(_candidate(rollout, rest[n], tasks[rollout.task_id], source, with_ids=same))
     return found
@@ -135,7 +135,7 @@ def _candidate(a: Rollout, b: Rollout, task: Task, source: Source, *, with_ids: 
     first, second = _ordered(side_of(a), side_of(b))
     return Candidate(
         task_id=task.id, task=task.prompt, prompt=source.prompts[a.prompt_ids],
-        first=first if with_ids else _without_ids(first), second=second if with_ids else _without_ids(second),
+        first=first if with_ids else replace(first, ids=()), second=second if with_ids else replace(second, ids=()),
         known=known_by_execution(first, second),
         prompt_ids=a.prompt_ids if with_ids else (), tokenizer=source.tokenizer if with_ids else "",
     )  # fmt: skip
@@ -152,14 +152,11 @@ def side_of(rollout: Rollout) -> Side:
     )
 
 
-def _without_ids(side: Side) -> Side:
-    return Side(completion=side.completion, program=side.program, passed=side.passed)
-
-
 def _ordered(a: Side, b: Side) -> tuple[Side, Side]:
     low, high = sorted((a, b), key=lambda side: side.completion)
     return (low, high) if derive(0, "side", low.completion, high.completion) % 2 else (high, low)
 
 
-def _can_be_shown(rollout: Rollout) -> bool:
+def can_be_shown(rollout: Rollout) -> bool:
+    """Whether it is a whole program, and no longer than a judge reads."""
     return bool(rollout.program) and not rollout.truncated and len(rollout.program) <= MAX_CHARACTERS

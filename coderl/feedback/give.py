@@ -20,6 +20,7 @@ from coderl.feedback.candidates import (
     Candidate,
     Side,
     Source,
+    can_be_shown,
     known_by_execution,
     of_models,
     of_pairs,
@@ -38,8 +39,8 @@ from coderl.progress import Progress
 from coderl.prompts import PromptRenderer
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder, atomic_write
+from coderl.samples_of_run import last_training_rollouts, load_tokenizer, prompt_texts
 from coderl.seeds import derive
-from coderl.store import RolloutStore
 from coderl.workbench import open_grader
 from sandbox import Status
 from tasks.registry import load
@@ -176,7 +177,7 @@ def _compared(
 ) -> tuple[list[Candidate], Revisions]:
     """Original against revision, both as text that continues the prompt; execution grades the revisions."""
     config = folder.config()
-    tokenizer = _tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     renderer = PromptRenderer(tokenizer, config.prompt)
     unchanged, kept = 0, []
     for rollout, program in zip(chosen, programs, strict=True):
@@ -284,21 +285,20 @@ def _record(
 
 
 def _training_rollouts(folder: RunFolder) -> list[Rollout]:
-    """Those of the last sampling stage: never of test tasks, as pairs are trained on. Raises ConfigError."""
-    store = RolloutStore(folder.rollouts_dir)
-    stages = [s.stage for s in store.segments() if s.stage.partition("_")[2] in SAMPLING]
-    if not stages:
+    """Never of test tasks, as pairs are trained on. Raises ConfigError."""
+    found = last_training_rollouts(folder)
+    if not found:
         raise ConfigError(
             f"feedback: {folder.path} has no samples of training tasks: it needs a stage {', '.join(sorted(SAMPLING))}"
         )
-    return list(store.read(stages[-1]))
+    return found
 
 
 def _one_per_task(rollouts: Sequence[Rollout], tasks: dict[str, Task], request: Request) -> list[Rollout]:
     """The sample of each task whose draw is lowest."""
     chosen: dict[str, tuple[int, Rollout]] = {}
     for r in rollouts:
-        if r.program and not r.truncated and len(r.program) <= MAX_CHARACTERS and r.task_id in tasks:
+        if can_be_shown(r) and r.task_id in tasks:
             draw = derive(request.seed, "revise", r.task_id, r.step, r.sample_index)
             if r.task_id not in chosen or draw < chosen[r.task_id][0]:
                 chosen[r.task_id] = (draw, r)
@@ -311,20 +311,5 @@ def _tasks(folders: Sequence[RunFolder], kind: str) -> dict[str, Task]:
 
 
 def _source(folder: RunFolder, rollouts: Sequence[Rollout]) -> Source:
-    tokenizer = _tokenizer(folder)
-    prompts = {ids: tokenizer.decode(ids) for ids in {r.prompt_ids for r in rollouts}}
-    return Source(prompts=prompts, tokenizer=tokenizer_fingerprint(tokenizer))
-
-
-def _tokenizer(folder: RunFolder) -> Any:
-    """The tokenizer that the run sampled with. Raises ConfigError where it was not kept."""
-    from transformers import AutoTokenizer
-
-    model = folder.config().policy.model
-    where = str(folder.last_model()) if (folder.path / "models").is_dir() or model == "new:" else model
-    try:
-        return AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"feedback: the tokenizer at {where} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from error
+    tokenizer = load_tokenizer(folder)
+    return Source(prompts=prompt_texts(rollouts, tokenizer), tokenizer=tokenizer_fingerprint(tokenizer))

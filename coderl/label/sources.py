@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from coderl.config.run import SAMPLING
 from coderl.errors import ConfigError
 from coderl.label.choice import uncertainty
 from coderl.label.items import Item, items_of_rollouts, read_items, with_gold
 from coderl.label.store import LabelStore
 from coderl.run_folder import RunFolder
-from coderl.store import RolloutStore
+from coderl.samples_of_run import last_training_rollouts, load_tokenizer, prompt_texts, sampled_model
 from tasks.task import Task
 
 MAX_SHOWN_CASES = 6
@@ -47,15 +45,13 @@ def fill(
 def _items_of_run(folder: RunFolder, ways: int, per_task: int, seed: int) -> list[Item]:
     from coderl.pairs import tokenizer_fingerprint
 
-    rollout_store = RolloutStore(folder.rollouts_dir)
-    stages = [s.stage for s in rollout_store.segments() if s.stage.partition("_")[2] in SAMPLING]
-    rollouts = list(rollout_store.read(stages[-1])) if stages else []  # of tasks to learn from; evaluations stay out
+    rollouts = last_training_rollouts(folder)  # evaluations stay out
     if not rollouts:
         raise ConfigError(f"{folder.path}: no rollouts of training tasks there: sample some first (stage `sample`)")
-    tokenizer = _tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     items = items_of_rollouts(
         rollouts,
-        prompts={ids: tokenizer.decode(ids) for ids in {rollout.prompt_ids for rollout in rollouts}},
+        prompts=prompt_texts(rollouts, tokenizer),
         questions={task.id: (_question(task), task.language) for task in _tasks(folder)},
         tokenizer=tokenizer_fingerprint(tokenizer),
         ways=ways,
@@ -74,8 +70,8 @@ def _with_uncertainty(items: Sequence[Item], folder: RunFolder, reward_model: Pa
     from coderl.reward_model import load_reward_model, scores
 
     config = folder.config()
-    model = _model_with_tokenizer(folder)
-    policy = load_policy(config.policy.model_copy(update={"model": model, "lora": None}), seed=config.seed)
+    settings = config.policy.model_copy(update={"model": sampled_model(folder), "lora": None})
+    policy = load_policy(settings, seed=config.seed)
     members, _ = load_reward_model(reward_model, policy)
     examples = [
         Example(prompt_ids=item.prompt_ids, completion_ids=choice.completion_ids)
@@ -89,21 +85,6 @@ def _with_uncertainty(items: Sequence[Item], folder: RunFolder, reward_model: Pa
         start += len(item.choices)
         scored.append(replace(item, uncertainty=uncertainty(own)))
     return scored
-
-
-def _model_with_tokenizer(folder: RunFolder) -> str:
-    named = folder.config().policy.model
-    return str(folder.last_model()) if named == "new:" or (folder.path / "models").is_dir() else named
-
-
-def _tokenizer(folder: RunFolder) -> Any:
-    from transformers import AutoTokenizer
-
-    source = _model_with_tokenizer(folder)
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder.path}: the tokenizer of {source} cannot be loaded: {error}") from error
 
 
 def _tasks(folder: RunFolder) -> list[Task]:
