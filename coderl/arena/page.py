@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 
 from coderl.arena.ratings import Estimate, Meeting, Standing
-from coderl.report.markup import Html, table, tag
+from coderl.report.markup import Html, document, table, tag
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 WIDTH, ROW, MARGIN = 560, 26, 150  # of the picture, in its own units
@@ -62,15 +61,6 @@ def spanned(estimate: Estimate, shape: str) -> str:
 
 def render(tables: Sequence[Table], notes: Sequence[str]) -> str:
     """The page."""
-    style = resources.files("coderl.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("title", "arena · coderl"),
-        tag("style", Html(style)),
-    )
     sections = [
         tag(
             "section",
@@ -88,7 +78,7 @@ def render(tables: Sequence[Table], notes: Sequence[str]) -> str:
     )
     last = tag("section", tag("h2", "How"), tag("p", METHOD), *(tag("p", note) for note in notes))
     body = tag("main", tag("header", tag("h1", "Arena"), tag("p", answer, cls="answer")), *sections, last)
-    return "<!doctype html>\n" + tag("html", head, tag("body", body), lang="en") + "\n"
+    return document("arena", body, policy=POLICY)
 
 
 def _picture(found: Table) -> Html:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from importlib import resources
 
 from sandbox import printable
 
@@ -36,6 +37,20 @@ def join(children: Iterable[str]) -> Html:
 def escape(text: str) -> Html:
     """Text for a page, also inside quotes."""
     return Html(html.escape(printable(text), quote=True))
+
+
+def document(title: str, *body: str, policy: str) -> str:
+    """A whole page in the report's style, under a Content-Security-Policy."""
+    style = resources.files("coderl.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("title", f"{title} · coderl"),
+        tag("style", Html(style)),
+    )
+    return "<!doctype html>\n" + tag("html", head, tag("body", *body), lang="en") + "\n"
 
 
 def table(header: list[str], rows: Iterable[list[str]], *, cls: str = "") -> Html:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import yaml
@@ -13,7 +12,7 @@ import yaml
 from coderl.report import sample_view, stage_view, tasks_view
 from coderl.report.evidence import Comparison, Curves, Evaluated, Event, Evidence, comparison, read_evidence
 from coderl.report.further import further_view
-from coderl.report.markup import Html, facts, join, table, tag
+from coderl.report.markup import Html, document, facts, join, table, tag
 from coderl.run_folder import RunFolder, atomic_write
 from tasks.task import Task
 
@@ -59,15 +58,6 @@ def write_report(folder: RunFolder, *, tasks: Sequence[Task] | None = None) -> P
 def render(evidence: Evidence, *, policy: str = POLICY, tail: str = "") -> str:
     """The whole page, with `tail` after what it tells."""
     config = evidence.config
-    style = resources.files("coderl.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("title", f"{config.name} · coderl"),
-        tag("style", Html(style)),
-    )
     found = comparison(evidence.evaluations, evidence.tasks)
     body = [
         tag("header", tag("h1", config.name), _answer(evidence, found)),
@@ -86,7 +76,7 @@ def render(evidence: Evidence, *, policy: str = POLICY, tail: str = "") -> str:
         _section("What was run", _setting(evidence)),
         _section("Do it again", _again(evidence)),
     ]
-    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *body), tail), lang="en") + "\n"
+    return document(config.name, tag("main", *body), tail, policy=policy)
 
 
 def _section(title: str, *children: Html) -> Html:
