@@ -7,6 +7,7 @@ tokens and escapes each. Text too long for that is escaped alone, and says so.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,11 +50,8 @@ def shown_program(program: str, language: str, *, changed: frozenset[int] = froz
 
 def changed_lines(first: str, second: str) -> tuple[frozenset[int], frozenset[int]]:
     """The numbers of the lines of each that the other does not have at that place; () where one of them is too long."""
-    a, b = _lines(first), _lines(second)
-    if max(len(a), len(b)) > MAX_DIFF_LINES:
-        return frozenset(), frozenset()
     one, other = set[int](), set[int]()
-    for tag, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+    for tag, i, j, k, m in _opcodes(first, second) or ():
         if tag != "equal":
             one.update(range(i + 1, j + 1))
             other.update(range(k + 1, m + 1))
@@ -62,16 +60,26 @@ def changed_lines(first: str, second: str) -> tuple[frozenset[int], frozenset[in
 
 def unified(first: str, second: str) -> list[tuple[str, str]]:
     """(sign, line) of a whole unified diff from the first to the second: "-", "+" or " "."""
-    a, b = _lines(first), _lines(second)
-    if max(len(a), len(b)) > MAX_DIFF_LINES:
+    codes = _opcodes(first, second)
+    if codes is None:
         return [(" ", f"the programs are too long for a diff (more than {MAX_DIFF_LINES} lines)")]
+    a, b = _lines(first), _lines(second)
     rows: list[tuple[str, str]] = []
-    for tag, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+    for tag, i, j, k, m in codes:
         if tag == "equal":
             rows += [(" ", line) for line in a[i:j]]
         else:
             rows += [("-", line) for line in a[i:j]] + [("+", line) for line in b[k:m]]
     return rows
+
+
+@functools.lru_cache(maxsize=8)  # a page asks twice
+def _opcodes(first: str, second: str) -> Sequence[tuple[str, int, int, int, int]] | None:
+    """How the lines of the first become those of the second, as difflib tells it; None where one is too long."""
+    a, b = _lines(first), _lines(second)
+    if max(len(a), len(b)) > MAX_DIFF_LINES:
+        return None
+    return difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
 
 
 def _lines(program: str) -> Sequence[str]:
