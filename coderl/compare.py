@@ -20,7 +20,7 @@ from coderl import checkpoint
 from coderl.config import RunConfig, parse
 from coderl.config.run import SAMPLING
 from coderl.errors import ConfigError, RunFolderError
-from coderl.evaluate.passk import Difference, bootstrap_interval, paired_difference
+from coderl.evaluate.passk import Difference, bootstrap_interval, paired_difference, pass_rates
 from coderl.metrics import read_metrics
 from coderl.run_folder import RunFolder
 from coderl.store import RolloutStore, read_segment
@@ -178,7 +178,7 @@ def outcome(folder: RunFolder, result: str = "") -> Outcome:
             )
         rates = dict(found[0]["per_task"])
     else:
-        rates = {s["task_id"]: s["num_passed"] / s["num_samples"] for s in record["scores"] if s["num_samples"]}
+        rates = pass_rates(record["scores"])
     lines = [line for line in read_metrics(folder) if "values" in line and not line["stage"].endswith("_eval")]
     seconds = sum(line["values"].get("time/step") or 0.0 for line in lines)
     segments = RolloutStore(folder.rollouts_dir).segments()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from coderl.arena.ratings import Game
 from coderl.errors import ConfigError, RunFolderError
+from coderl.evaluate.passk import pass_rates
 from coderl.pairs import Pair
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder
@@ -58,8 +59,7 @@ def read_player(spec: str) -> Player:
     else:
         file, stage, store, name = path, "eval", path.with_suffix(".rollouts"), path.stem
     try:
-        scores = json.loads(file.read_text(encoding="utf-8"))["scores"]
-        rates = {s["task_id"]: s["num_passed"] / s["num_samples"] for s in scores if s["num_samples"]}
+        rates = pass_rates(json.loads(file.read_text(encoding="utf-8"))["scores"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         fault = " ".join(str(error).split()) or type(error).__name__
         raise RunFolderError(

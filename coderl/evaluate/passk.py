@@ -8,8 +8,9 @@ translations into several languages: a cluster of them is drawn whole (Miller 20
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,11 @@ def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:
     return float(1.0 - np.prod(factors))
 
 
+def pass_rates(scores: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """pass@1 of each task with a scorable sample, from the `scores` of a file that an evaluation wrote."""
+    return {s["task_id"]: s["num_passed"] / s["num_samples"] for s in scores if s["num_samples"]}
+
+
 def bootstrap_interval(
     values: Sequence[float],
     *,
@@ -48,8 +54,7 @@ def bootstrap_interval(
         means = _resampled_means(np.asarray(values, dtype=np.float64), num_resamples, seed)
     else:
         means = _cluster_means(values, clusters, num_resamples, seed)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    return _percentiles(means, confidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +86,7 @@ def paired_difference(
         missing = sorted(before.keys() ^ after.keys())
         raise ValueError(f"the two runs were not evaluated on the same tasks: {missing[0]!r} is in one of them only")
     differences = np.array([after[task_id] - before[task_id] for task_id in sorted(before)], dtype=np.float64)
-    means = _resampled_means(differences, num_resamples, seed)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Difference(
-        estimate=float(differences.mean()),
-        low=float(low),
-        high=float(high),
-        share_not_better=float((means <= 0).mean()),
-    )
+    return _difference(float(differences.mean()), _resampled_means(differences, num_resamples, seed), confidence)
 
 
 def difference_of_means(
@@ -102,13 +100,7 @@ def difference_of_means(
     """Mean of `first` less mean of `second`, on different problems: each is resampled on its own."""
     means = _resampled_means(np.asarray(first, dtype=np.float64), num_resamples, seed)
     means = means - _resampled_means(np.asarray(second, dtype=np.float64), num_resamples, seed + 1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Difference(
-        estimate=float(np.mean(first) - np.mean(second)),
-        low=float(low),
-        high=float(high),
-        share_not_better=float((means <= 0).mean()),
-    )
+    return _difference(float(np.mean(first) - np.mean(second)), means, confidence)
 
 
 def mcnemar_p_value(num_lost: int, num_gained: int) -> float:
@@ -122,6 +114,16 @@ def mcnemar_p_value(num_lost: int, num_gained: int) -> float:
     total, fewer = num_lost + num_gained, min(num_lost, num_gained)
     tail = sum(math.comb(total, i) for i in range(fewer + 1))
     return float(min(1.0, 2 * tail / 2**total))
+
+
+def _percentiles(means: np.ndarray[tuple[int], np.dtype[np.float64]], confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _difference(estimate: float, means: np.ndarray[tuple[int], np.dtype[np.float64]], confidence: float) -> Difference:
+    low, high = _percentiles(means, confidence)
+    return Difference(estimate=estimate, low=low, high=high, share_not_better=float((means <= 0).mean()))
 
 
 def _cluster_means(
