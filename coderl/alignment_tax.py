@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from coderl.errors import ConfigError, TrainingStopped
 from coderl.evaluate.losses import reference_losses, text_losses
 from coderl.evaluate.tax import Side, Tax, tax
 from coderl.pairs import tokenizer_fingerprint
-from coderl.run_folder import RunFolder, atomic_write, is_main_process
+from coderl.run_folder import RunFolder, atomic_write, is_main_process, json_bytes
 from coderl.store import RolloutStore
 from coderl.train import evaluate_with_progress, workbench
 
@@ -32,7 +31,7 @@ def alignment_tax(config: RunConfig, before: str, texts: Mapping[str, str], out:
             f"eval --tax: {error}: nothing can be compared; `sandbox doctor` checks this machine"
         ) from error
     if is_main_process():
-        atomic_write(out, (json.dumps({"told": [*found.told()], **asdict(found)}, indent=1) + "\n").encode())
+        atomic_write(out, json_bytes({"told": [*found.told()], **asdict(found)}))
     return found
 
 

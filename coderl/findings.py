@@ -19,7 +19,7 @@ from coderl.evaluate import harmless, overoptimisation
 from coderl.evaluate.overoptimisation import Curve
 from coderl.evaluate.plots import plot_overoptimisation, plot_tradeoff
 from coderl.metrics import read_metrics
-from coderl.run_folder import RunFolder, atomic_write, make_directory
+from coderl.run_folder import RunFolder, atomic_write, json_bytes, make_directory
 from coderl.store import RolloutStore, Segment, read_segment
 from sandbox import Status
 
@@ -32,9 +32,7 @@ def tradeoff(runs: Sequence[Path], out: Path | None) -> tuple[tuple[harmless.Pat
     paths = harmless.front([_path(folder) for folder in folders])
     file = out or _evals(folders[0]) / "tradeoff.json"
     told = [line for path in paths for line in path.told()]
-    atomic_write(
-        file, (json.dumps({"told": told, "paths": [asdict(path) for path in paths]}, indent=1) + "\n").encode()
-    )
+    atomic_write(file, json_bytes({"told": told, "paths": [asdict(path) for path in paths]}))
     plot_tradeoff(paths, file.with_suffix(".svg"))
     return paths, file
 
@@ -57,9 +55,7 @@ def over_optimisation(sources: Sequence[Path], out: Path | None) -> tuple[list[C
         directory = _evals(RunFolder.open(sources[0])) if sources[0].is_dir() else sources[0].parent
         out = directory / "overoptimisation.json"
     told = [line for curve in known for line in curve.told()]
-    atomic_write(
-        out, (json.dumps({"told": told, "curves": [asdict(curve) for curve in known]}, indent=1) + "\n").encode()
-    )
+    atomic_write(out, json_bytes({"told": told, "curves": [asdict(curve) for curve in known]}))
     plot_overoptimisation(known, out.with_suffix(".svg"))
     return known, out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from coderl.errors import ConfigError
 from coderl.evaluate.memorisation import Memorisation, References, conclude, overlap, renamed_change, verbatim
 from coderl.evaluate.renaming import renamed
 from coderl.generate import SampleRequest
-from coderl.run_folder import atomic_write, is_main_process
+from coderl.run_folder import atomic_write, is_main_process, json_bytes
 from coderl.store import RolloutStore
 from coderl.train import evaluate_with_progress, workbench
 from coderl.workbench import Workbench
@@ -56,7 +55,7 @@ def memorisation(config: RunConfig, out: Path) -> Memorisation:
             renaming,
         )
     if is_main_process():
-        atomic_write(out, (json.dumps({"told": [*found.told()], **asdict(found)}, indent=1) + "\n").encode())
+        atomic_write(out, json_bytes({"told": [*found.told()], **asdict(found)}))
     return found
 
 

@@ -23,7 +23,7 @@ from coderl.errors import ModelError
 from coderl.experience import Example, MicroBatch, collate, pack
 from coderl.pairs import tokenizer_fingerprint
 from coderl.policy import Policy
-from coderl.run_folder import atomic_write, make_directory
+from coderl.run_folder import atomic_write, json_bytes, make_directory
 from coderl.trunk import hidden_states, trunk_copy
 
 SCHEMA = 1
@@ -111,7 +111,7 @@ def save_reward_model(members: Sequence[RewardModel], policy: Policy, norm: Norm
         )
     policy.tokenizer.save_pretrained(folder)
     record = {"schema": SCHEMA, "members": len(members), "tokenizer": tokenizer_fingerprint(policy.tokenizer)}
-    atomic_write(folder / "reward_model.json", (json.dumps({**record, **asdict(norm)}, indent=1) + "\n").encode())
+    atomic_write(folder / "reward_model.json", json_bytes({**record, **asdict(norm)}))
 
 
 def load_reward_model(folder: Path, policy: Policy) -> tuple[list[RewardModel], Normaliser]:

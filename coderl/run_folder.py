@@ -189,7 +189,7 @@ class RunFolder:
         atomic_write(self.config_path, text.encode())
 
     def _write_versions(self, record: dict[str, object]) -> None:
-        atomic_write(self.versions_path, (json.dumps(record, indent=1) + "\n").encode())
+        atomic_write(self.versions_path, json_bytes(record))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -227,6 +227,11 @@ def atomic_write(path: Path, data: bytes) -> None:
         if draft:
             Path(draft).unlink(missing_ok=True)
         raise explained(error, path) from error
+
+
+def json_bytes(record: Any) -> bytes:
+    """A record as the JSON of a file that people read, too."""
+    return (json.dumps(record, indent=1) + "\n").encode()
 
 
 @contextlib.contextmanager

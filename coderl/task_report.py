@@ -6,14 +6,13 @@ OUT/clean.jsonl the tasks without a fault, in our format, in the order of the so
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from coderl.errors import RunFolderError
-from coderl.run_folder import atomic_write, make_directory
+from coderl.run_folder import atomic_write, json_bytes, make_directory
 from tasks import jsonl
 from tasks.registry import load_many
 from tasks.task import Task
@@ -65,7 +64,7 @@ class Validation:
         self.findings = {task_id: known[key] for task_id, key in keys.items()}
         clean = [task for task in everything if not self.findings[task.id].faults(self.min_score)]
         jsonl.write(self.out / "clean.jsonl", clean)
-        atomic_write(self.report_path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
+        atomic_write(self.report_path, json_bytes(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from coderl.arena.ratings import Estimate, Meeting, Standing
 from coderl.report.markup import Html, document, table, tag
+from coderl.run_folder import json_bytes
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 WIDTH, ROW, MARGIN = 560, 26, 150  # of the picture, in its own units
@@ -32,7 +32,7 @@ class Table:
 
 def to_json(tables: Sequence[Table], notes: Sequence[str]) -> bytes:
     record = {"schema": 1, "method": METHOD, "notes": list(notes), "tables": [asdict(t) for t in tables]}
-    return (json.dumps(record, indent=1) + "\n").encode()
+    return json_bytes(record)
 
 
 def heading(found: Table) -> str:

@@ -22,11 +22,10 @@ def decontaminate(
     report: Annotated[Path | None, typer.Option(help="Write every overlap here (JSON).")] = None,
 ) -> None:
     """Leave out tasks that share a prompt, a reference or a long phrase with an evaluation set."""
-    import json
     from collections import Counter
     from dataclasses import asdict
 
-    from coderl.run_folder import atomic_write
+    from coderl.run_folder import atomic_write, json_bytes
     from sandbox import printable
     from tasks.contamination import overlaps
     from tasks.export import check_target, export
@@ -37,7 +36,7 @@ def decontaminate(
     found = overlaps(tasks, evaluation, n=n)
     if report is not None:
         record = {"schema": 1, "n": n, "tasks": specs, "against": against, **asdict(found)}
-        atomic_write(report, (json.dumps(record, indent=1) + "\n").encode())
+        atomic_write(report, json_bytes(record))
     for match in found.matches[:SHOWN]:
         typer.echo(printable(f"{match.task_id} ~ {match.evaluation_id}: {match.how}: {match.shared}", keep=""))
     if len(found.matches) > SHOWN:

@@ -5,7 +5,6 @@ Besides: by language, level and source, what choosing among samples by visible t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from coderl.evaluate import breakdown
 from coderl.evaluate.breakdown import BestOf, Group, Tally
 from coderl.evaluate.diversity import Diversity, diversity
 from coderl.rollout import Rollout
+from coderl.run_folder import json_bytes
 from coderl.workbench import Workbench
 from sandbox import Status
 from tasks.task import Task
@@ -62,7 +62,7 @@ class Evaluation:
 
     def to_json(self) -> bytes:
         record: dict[str, Any] = asdict(self)
-        return (json.dumps(record, indent=1) + "\n").encode()
+        return json_bytes(record)
 
 
 def evaluate(

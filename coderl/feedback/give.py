@@ -6,7 +6,6 @@ OUT is a file of pairs marked "ai" (docs/pairs.md), OUT with .json says how far 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from coderl.program_key import program_key
 from coderl.progress import Progress
 from coderl.prompts import PromptRenderer
 from coderl.rollout import Rollout
-from coderl.run_folder import RunFolder, atomic_write
+from coderl.run_folder import RunFolder, atomic_write, json_bytes
 from coderl.samples_of_run import last_training_rollouts, load_tokenizer, prompt_texts
 from coderl.seeds import derive
 from coderl.workbench import open_grader
@@ -107,7 +106,7 @@ def give(request: Request, chat: Chat) -> Feedback:
         summary = summarise(candidates, judgements, tie_below=request.tie_below)
         found = Feedback(pairs=pairs, summary=summary, bill=bill(replies, request.prices), revisions=revisions)
         record = _record(found, candidates, judgements, annotator, request)
-        atomic_write(request.out.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
+        atomic_write(request.out.with_suffix(".json"), json_bytes(record))
         write_pairs(request.out, pairs)
     return found
 

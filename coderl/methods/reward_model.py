@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from coderl.methods.preference import load_pairs, sides
 from coderl.pairs import EncodedPair
 from coderl.reward_model import new_reward_model, normaliser, save_reward_model, scores
 from coderl.rollout import Rollout
-from coderl.run_folder import RunFolder, atomic_write, make_directory
+from coderl.run_folder import RunFolder, atomic_write, json_bytes, make_directory
 from coderl.seeds import cursor, derive
 from coderl.stages.sources import training_rollouts
 from coderl.workbench import Workbench
@@ -127,7 +126,7 @@ class RewardModelling(MethodBase):
             save_reward_model(members, self._policy, norm, folder.reward_model_dir(label))
             make_directory(folder.evals_dir)
             record = {"held_out_tasks": sorted(held_out_tasks), "values": values}
-            atomic_write(folder.evals_dir / f"{label}_quality.json", (json.dumps(record, indent=1) + "\n").encode())
+            atomic_write(folder.evals_dir / f"{label}_quality.json", json_bytes(record))
         self._bench.accelerator.wait_for_everyone()
         return values
 

@@ -8,7 +8,6 @@ agreement      a sample of the largest group whose outputs agree on the visible 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -20,7 +19,7 @@ from coderl.evaluate.passrate import gather_shares
 from coderl.inputs import case_without_answer, changed_cases
 from coderl.metrics import Progress
 from coderl.rollout import Rollout
-from coderl.run_folder import atomic_write, make_directory
+from coderl.run_folder import atomic_write, json_bytes, make_directory
 from coderl.seeds import derive
 from coderl.selection import expected_agreed, expected_best
 from coderl.workbench import Workbench
@@ -101,7 +100,7 @@ def choice_metrics(choices: Sequence[Choice]) -> dict[str, float]:
 
 
 def to_json(choices: Sequence[Choice]) -> bytes:
-    return (json.dumps({"choices": [asdict(choice) for choice in choices]}, indent=1) + "\n").encode()
+    return json_bytes({"choices": [asdict(choice) for choice in choices]})
 
 
 def _samples(bench: Workbench, config: BestOfNConfig, tasks: list[Task], label: str) -> list[Rollout]:
