@@ -46,13 +46,9 @@ class RunResult:
 
 def run_on(executor: Executor, request: RunRequest, retries: int = 0) -> RunResult:
     """Run it; never raises for what a program does or what breaks beneath it."""
-    encoded, fault = source_fault(request.program.source)
-    if fault and "surrogate" not in fault:
-        return RunResult(case=bare(Outcome.CE, fault))
-    source = encoded or request.program.source.encode("utf-8", "surrogateescape")
     for attempt in range(retries + 1):
         try:
-            return _run(executor, request, source)
+            return _run(executor, request)
         except Dropped:
             return RunResult(case=bare(Outcome.IE, "dropped while it ran"))
         except LanguageUnavailable as error:
@@ -70,10 +66,7 @@ def run_once(request: RunRequest, backend: str) -> RunResult:
     try:
         executor = Executor(opened)
         try:
-            encoded, fault = source_fault(request.program.source)
-            if fault and "surrogate" not in fault:
-                return RunResult(case=bare(Outcome.CE, fault))
-            return _run(executor, request, encoded or request.program.source.encode("utf-8", "surrogateescape"))
+            return _run(executor, request)
         except Lost as error:
             return RunResult(case=bare(Outcome.IE, f"{type(error).__name__}: {error}"))
         finally:
@@ -82,7 +75,11 @@ def run_once(request: RunRequest, backend: str) -> RunResult:
         opened.close()
 
 
-def _run(executor: Executor, request: RunRequest, source: bytes) -> RunResult:
+def _run(executor: Executor, request: RunRequest) -> RunResult:
+    encoded, fault = source_fault(request.program.source)
+    if fault and "surrogate" not in fault:
+        return RunResult(case=bare(Outcome.CE, fault))
+    source = encoded or request.program.source.encode("utf-8", "surrogateescape")
     began = time.monotonic()
     try:
         program = executor.prepare(request.program, source)
