@@ -6,7 +6,6 @@ memory, processes, attempts, the layers of the isolation) is kept, and not compa
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterator
 from importlib import metadata
@@ -17,6 +16,7 @@ from sandbox.codec import CodecError, loads
 from sandbox.errors import BadInput
 from sandbox.forms import FormFault
 from sandbox.requests_json import SCHEMA, read_request, request_to_json
+from sandbox.samples import write_lines
 from sandbox.spec import GradeRequest
 from sandbox.verdict import Verdict
 
@@ -51,9 +51,9 @@ def write_record(path: Path, request: GradeRequest, verdict: Verdict) -> None:
     """Raises BadInput if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record_to_json(request, verdict)) + "\n", encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror}): choose another place") from None
+    write_lines(path, (record_to_json(request, verdict),))
 
 
 def read_record(path: Path) -> tuple[GradeRequest, Verdict, dict[str, str]]:
