@@ -22,6 +22,7 @@ from rich.table import Table
 from sandbox import languages, relative
 from sandbox.backend import SandboxUnavailable
 from sandbox.commands import replay, serve
+from sandbox.commands.serve import PreloadOption
 from sandbox.container import IMAGE
 from sandbox.errors import BadInput, SandboxError
 from sandbox.grader import Grader
@@ -37,9 +38,6 @@ app = typer.Typer(help="Run and judge untrusted programs.", no_args_is_help=True
 image_app = typer.Typer(help="The image of the docker backend.", no_args_is_help=True)
 app.add_typer(image_app, name="image")
 BackendOption = Annotated[str, typer.Option(help="auto, jail, docker, landlock, or plain (limits only: no isolation).")]
-PreloadOption = Annotated[
-    list[str] | None, typer.Option(help="A module that programs find already imported (again for more), e.g. numpy.")
-]
 
 
 @app.command()

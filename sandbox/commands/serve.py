@@ -14,6 +14,10 @@ from sandbox.errors import BadInput
 from sandbox.limits import MEBIBYTE
 from sandbox.speed import TimeFactors, read_factor
 
+PreloadOption = Annotated[
+    list[str] | None, typer.Option(help="A module that programs find already imported (again for more), e.g. numpy.")
+]
+
 
 def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]]) -> None:
     """Add the command; `faults` turns what a person can mend into one line and exit code 2."""
@@ -35,10 +39,7 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
             int, typer.Option(min=1, help="Size of a request, MiB: a larger one is told 413.")
         ] = 64,
         time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
-        preload: Annotated[
-            list[str] | None,
-            typer.Option(help="A module that programs find already imported (again for more), e.g. numpy."),
-        ] = None,
+        preload: PreloadOption = None,
     ) -> None:
         """Grade over HTTP, for the remote backend, verl (SandboxFusion) and open-r1 (Piston); see docs/serving.md."""
         with faults():
