@@ -78,9 +78,8 @@ class GroupCache:
         place[order] = torch.arange(len(group)) - (counts.cumsum(0) - counts)[group[order]]
         head = torch.arange(heads)
         self.places = ((group[:, None] * heads + head) * size + place[:, None]).flatten()
-        self.rows = self.places.new_zeros(
-            prompts * heads * size
-        )  # an empty place repeats the first row, and is not read
+        # An empty place repeats the first row, and is not read.
+        self.rows = self.places.new_zeros(prompts * heads * size)
         self.rows[self.places] = torch.arange(len(self.places))
 
     def select(self, rows: Tensor) -> None:

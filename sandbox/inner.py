@@ -29,9 +29,8 @@ def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int
         os.setsid()
         cell.enter(job)
         for target, fd in enumerate(fds):
-            os.dup2(
-                fd, target, target < CONTROL
-            )  # never onto one still to come: the kernel gave them out in rising order
+            # Never onto one still to come: the kernel gave them out in rising order.
+            os.dup2(fd, target, target < CONTROL)
         os.write(armed, b"1")
         os.closerange(len(fds), 1 << 20)
         size = int.from_bytes(read_exactly(8), "little")

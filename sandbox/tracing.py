@@ -24,9 +24,8 @@ def start() -> None:
     """Trace everything that runs from now on in this thread and in those it starts."""
     descriptor = os.open(CLAIM, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     write, seen = os.write, set[int]()
-    missing: dict[
-        CodeType, set[int]
-    ] = {}  # lines of which no event has come; that of a `def` belongs to what is around it
+    # Lines of which no event has come; that of a `def` belongs to what is around it.
+    missing: dict[CodeType, set[int]] = {}
 
     def claim(text: bytes) -> None:
         with suppress(OSError):  # a program may have closed every descriptor

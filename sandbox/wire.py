@@ -28,8 +28,6 @@ BACKLOG = 1 << 20  # bytes for a program that does not read: then its partner, t
 FRAME_SLACK = 1 << 12  # a frame is allowed this many bytes more than output: tags of an empty answer
 
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-
-
 MFD_EXEC = 0x10  # since Linux 6.3
 
 
