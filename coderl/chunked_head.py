@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from coderl.functional import logprob_slope
 from coderl.linear import product
 
 CHUNK_TOKENS = 128
@@ -70,9 +71,9 @@ class _Head(torch.autograd.Function):
         for start in range(0, len(tokens), ctx.chunk):
             rows = slice(start, start + ctx.chunk)
             part = states[rows].to(ctx.dtype)
-            slope = (grad[rows] / ctx.temperature).unsqueeze(-1)
-            softmax = (product(part, cast).float() / ctx.temperature - normalizer[rows].unsqueeze(-1)).exp_()
-            of_logits = softmax.mul_(-slope).scatter_add_(-1, tokens[rows].unsqueeze(-1), slope).to(ctx.dtype)
+            scaled = product(part, cast).float() / ctx.temperature
+            slope = logprob_slope(scaled, normalizer[rows], tokens[rows], grad[rows] / ctx.temperature)
+            of_logits = slope.to(ctx.dtype)
             if grad_states is not None:
                 grad_states[rows] = product(of_logits, cast.t()).to(states.dtype)
             if grad_weight is not None:

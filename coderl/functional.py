@@ -53,10 +53,16 @@ class _Selected(torch.autograd.Function):
         result = torch.empty_like(logits)
         for start in range(0, len(tokens), ctx.chunk_tokens):
             rows = slice(start, start + ctx.chunk_tokens)
-            slope = (grad[rows] / ctx.temperature).unsqueeze(-1)
-            softmax = (logits[rows].float() / ctx.temperature - normalizer[rows].unsqueeze(-1)).exp_()
-            result[rows] = softmax.mul_(-slope).scatter_add_(-1, tokens[rows].unsqueeze(-1), slope)
+            scaled = logits[rows].float() / ctx.temperature
+            result[rows] = logprob_slope(scaled, normalizer[rows], tokens[rows], grad[rows] / ctx.temperature)
         return result, None, None, None
+
+
+def logprob_slope(scaled: Tensor, normalizer: Tensor, tokens: Tensor, grad: Tensor) -> Tensor:
+    """What log softmax at `tokens` passes back: grad (one-hot - softmax); scaled (M, V), all others (M,) -> (M, V)."""
+    slope = grad.unsqueeze(-1)
+    softmax = (scaled - normalizer.unsqueeze(-1)).exp_()
+    return softmax.mul_(-slope).scatter_add_(-1, tokens.unsqueeze(-1), slope)
 
 
 def entropy(logits: Tensor, temperature: float) -> Tensor:
