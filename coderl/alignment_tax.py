@@ -51,7 +51,7 @@ def _side(
             store.append(label, 0, [r.with_(stage=label) for r in rollouts])
         side = Side(
             model=config.policy.model,
-            rates={s.task_id: s.num_passed / s.num_samples for s in evaluation.scores if s.num_samples},
+            rates=evaluation.pass_rates(),
             references=reference_losses(bench.policy, bench.renderer, tasks),
             texts=text_losses(bench.policy, texts),
             tokens=evaluation.tokens,

@@ -104,4 +104,4 @@ def _rates(bench: Workbench, tasks: list[Task], store: RolloutStore, label: str)
     evaluation, rollouts = evaluate_with_progress(bench, tasks, label="eval", step=0)
     if is_main_process():
         store.append(label, 0, [r.with_(stage=label) for r in rollouts])
-    return {s.task_id: s.num_passed / s.num_samples for s in evaluation.scores if s.num_samples}
+    return evaluation.pass_rates()

@@ -60,6 +60,10 @@ class Evaluation:
             values |= {f"eval/pass@{k}": estimate, f"eval/pass@{k}_low": low, f"eval/pass@{k}_high": high}
         return values
 
+    def pass_rates(self) -> dict[str, float]:
+        """pass@1 of each task that has a scorable sample."""
+        return {s.task_id: s.num_passed / s.num_samples for s in self.scores if s.num_samples}
+
     def to_json(self) -> bytes:
         record: dict[str, Any] = asdict(self)
         return json_bytes(record)

@@ -45,7 +45,7 @@ VERDICTS: dict[str, tuple[str, int]] = {
     "over a limit": ("MLE OLE FLE PLE TLE WTLE", 4),
     "forbidden or not scorable": ("SV IE JE SKIP", 5),
 }
-TIMES = {"time/generate": "sampling", "time/grade": "grading", "time/score": "scoring", "time/update": "learning"}
+TIMES = {name: title for name, title in PARTS.items() if name != "time/idle"}  # waiting is no work
 # The state of the training tasks, as the curriculum keeps it.
 SEEN = {
     "all": "always",
