@@ -5,7 +5,8 @@
 # make clean        remove the virtual environment and every cache
 #
 # Everything happens in $(VENV). Set-up is stamped with a checksum of pyproject.toml and constraints.txt, so a second call
-# is immediate and a changed pin is installed at once. PYTHON=/path/to/python3.12 chooses the interpreter.
+# is immediate and a changed pin is installed at once. PYTHON=/path/to/python3.12 chooses the interpreter. The fast tests
+# run in two processes, each test file in one of them.
 
 VENV ?= .venv
 PYTHON ?=
@@ -23,7 +24,7 @@ quickstart: $(VENV)/.train-$(PINS)
 	$(BIN)/coderl train quickstart
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev-$(PINS)
 	$(BIN)/python -m pytest -m slow
@@ -46,8 +47,8 @@ $(VENV)/.dev-$(PINS): $(BIN)/python
 
 comma := ,
 define install
-@echo "Installing .[$(1)] into $(VENV): about two minutes; 1.7 GB on disk, several more if torch comes with CUDA"
-@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]'
+@echo "Installing .[$(1)] into $(VENV): about a minute; 1.7 GB on disk, several more if torch comes with CUDA"
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$(1)]'
 @touch $@
 endef
 
