@@ -4,10 +4,15 @@ Legend: P prompts, G samples of each, N = P*G rows, L prompt tokens (left-padded
 by inverting the cumulative distribution at a uniform number that belongs to (sample, position), so neither the batch a
 sample is in nor its order changes what is drawn (up to the rounding of the matrix products). Log-probabilities are those
 of the sampling distribution: logits / temperature, no top-p or top-k.
+
+A small model on a CPU is sampled by one thread: a product of its takes less time than two threads need to find each other
+once programs are graded on the same cores, where each waits for the one that was driven off.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +24,8 @@ from torch import Tensor
 from coderl.kv_cache import GroupCache, grow_in_place, is_plain
 from coderl.llama_decode import LlamaDecoder, decoder_of
 from coderl.seeds import uniforms
+
+SMALL = 2_000_000  # parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +71,7 @@ def generate(
     device = next(model.parameters()).device
     ordered = sorted(requests, key=lambda r: (len(r.prompt_ids), r.prompt_ids))
     try:
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        with _few_threads(model, device), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             decoder = None
             if ordered and max_new_tokens > 1 and autocast is None:
                 decoder = decoder_of(model, len(ordered[-1].prompt_ids) + max_new_tokens)
@@ -76,12 +83,42 @@ def generate(
         model.train(was_training)
 
 
+@contextlib.contextmanager
+def _few_threads(model: Any, device: torch.device) -> Iterator[None]:
+    """One for a small model; but in a thread beside the trainer's, whose products that would change too."""
+    before = torch.get_num_threads()
+    small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
+    if device.type != "cpu" or not small or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def is_ended(ids: Sequence[int], stop: Sequence[str], eos_ids: frozenset[int], tokenizer: Any) -> bool:
     """Whether the last of these tokens is a stop token, or completes a stop string."""
     if ids[-1] in eos_ids or not stop:
         return ids[-1] in eos_ids
     text = tokenizer.decode(ids[-(max(map(len, stop)) + 4) :])  # tokens that can hold a stop string
     return any(string in text for string in stop)
+
+
+class _Looks(dict[int, bool]):
+    """May this token complete a stop string? Not if its own text holds none of their last characters.
+
+    It is looked at behind itself, as some tokenizers leave out a space at the beginning; a part of a character always may.
+    """
+
+    def __init__(self, tokenizer: Any, last: frozenset[str]) -> None:
+        super().__init__()
+        self._tokenizer, self._last = tokenizer, last | {"\ufffd"} if last else last
+
+    def __missing__(self, token: int) -> bool:
+        self[token] = bool(self._last) and not self._last.isdisjoint(self._tokenizer.decode([token, token]))
+        return self[token]
 
 
 class _Decoding:
@@ -110,7 +147,7 @@ class _Decoding:
         self.logits = output.logits[group, -1]  # (N, V)
         cache = output.past_key_values
         self.steps: _Steps = (
-            _OwnSteps(decoder, GroupCache(cache, mask, group))
+            _OwnSteps(decoder, GroupCache(cache, mask, group, max_new_tokens - 1))
             if decoder is not None and is_plain(cache)
             else _ModelSteps(model, cache, mask, group)
         )
@@ -122,6 +159,7 @@ class _Decoding:
     def run(self, tokenizer: Any, eos_ids: frozenset[int], temperature: float) -> Iterator[Sample]:
         tokens: list[list[int]] = [[] for _ in self.requests]
         logprobs: list[list[float]] = [[] for _ in self.requests]
+        looks = _Looks(tokenizer, frozenset(string[-1] for r in self.requests for string in r.stop))
         for step in range(self.max_new_tokens):
             chosen, chosen_logprobs = _draw(self.logits, self.noise[:, step], temperature)
             keep: list[int] = []
@@ -130,7 +168,9 @@ class _Decoding:
             ):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
-                stopped = is_ended(tokens[row], self.requests[row].stop, eos_ids, tokenizer)
+                stopped = token in eos_ids or (
+                    looks[token] and is_ended(tokens[row], self.requests[row].stop, eos_ids, tokenizer)
+                )
                 if stopped or step == self.max_new_tokens - 1:
                     yield Sample(
                         key=self.requests[row].key,
@@ -146,6 +186,9 @@ class _Decoding:
 
     def _advance(self, chosen: Tensor, keep: list[int]) -> None:
         if len(keep) < len(self.rows):
+            late = iter(at for at in reversed(keep) if at >= len(keep))  # they take the places that became free
+            kept = set(keep)
+            keep = [at if at in kept else next(late) for at in range(len(keep))]
             index = torch.tensor(keep, device=self.device)
             self.steps.select(index)
             self.rows = [self.rows[at] for at in keep]

@@ -60,13 +60,13 @@ def _larger(states: Tensor, size: int) -> Tensor:
 class GroupCache:
     """Keys and values of prompts, from a prefill, and behind them those of new tokens of rows, row n after prompt group[n]."""
 
-    def __init__(self, prefilled: Any, mask: Tensor, group: Tensor) -> None:
-        """`prefilled` is a transformers cache of plain layers; mask (P, L) is 0 where padding is."""
+    def __init__(self, prefilled: Any, mask: Tensor, group: Tensor, most: int) -> None:
+        """`prefilled` is a transformers cache of plain layers; mask (P, L) is 0 where padding is; `most` new tokens come."""
         self.prompts = [(layer.keys, layer.values) for layer in prefilled.layers]  # each (P, K, L, D)
         keys = self.prompts[0][0]
         self.mask = keys.new_zeros(mask.shape).masked_fill_(mask == 0, -torch.inf)[:, None, None]  # added to scores
         self.room = keys.new_empty((len(self.prompts), 2, len(group), keys.shape[1], 0, keys.shape[3]))
-        self.length = 0  # S
+        self.length, self.most = 0, most  # S, and the largest S
         self._arrange(group)
 
     def _arrange(self, group: Tensor) -> None:
@@ -83,16 +83,17 @@ class GroupCache:
         self.rows[self.places] = torch.arange(len(self.places))
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows only."""
-        self.room = self.room.index_select(2, rows)
+        """Keep these rows only, in this order; those that stay where they are cost nothing."""
+        moved = (rows != torch.arange(len(rows))).nonzero().squeeze(1)
+        filled = self.room[..., : self.length, :]
+        filled[:, :, moved] = filled[:, :, rows[moved]]
+        self.room = self.room[:, :, : len(rows)]
         self._arrange(self.group[rows])
 
     def grow(self) -> None:
         """Make room for one more token per row; then every layer writes its own and attends."""
         if self.length == self.room.shape[4]:
-            self.room = torch.cat(
-                [self.room, self.room.new_empty((*self.room.shape[:4], STEP, self.room.shape[5]))], dim=4
-            )
+            self.room = _larger(self.room, min(self.length + STEP, self.most))
         self.length += 1
 
     def attend(self, at: int, queries: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:

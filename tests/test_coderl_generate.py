@@ -30,10 +30,8 @@ def policy():
 
 
 def sample(policy, requests, **settings):
-    options = {"max_new_tokens": 12, "temperature": 0.8, "batch_size": 64, **settings}
-    samples = generate(
-        policy.model, policy.tokenizer, requests, eos_ids=policy.eos_ids, pad_id=policy.pad_id, **options
-    )
+    options = {"max_new_tokens": 12, "temperature": 0.8, "batch_size": 64, "eos_ids": policy.eos_ids, **settings}
+    samples = generate(policy.model, policy.tokenizer, requests, pad_id=policy.pad_id, **options)
     return {s.key: s for s in samples}
 
 
@@ -126,6 +124,36 @@ def test_a_stop_string_ends_a_sample(policy):
     assert stop in policy.decode(stopped[0, 0].ids)
     assert not stopped[0, 0].truncated
     assert len(stopped[0, 0].ids) <= 4
+
+
+@pytest.mark.parametrize("stop", [("8",), (" ",), ("return ", "=;"), ("dod8", "ß"), ("\ufffd",)])
+def test_stop_strings_end_a_sample_at_the_first_token_that_completes_one(policy, stop):
+    """Also one that ends with a space, or with a part of a character; looking at every text tells where."""
+    plain = sample(policy, requests(), eos_ids=frozenset())
+    stopped = sample(policy, [replace(r, stop=stop) for r in requests()], eos_ids=frozenset())
+    assert any(not one.truncated for one in stopped.values())
+    for key, one in stopped.items():
+        texts = [policy.tokenizer.decode(plain[key].ids[:end]) for end in range(1, 13)]
+        ends = [end for end, text in enumerate(texts, 1) if any(string in text for string in stop)]
+        assert one.ids == plain[key].ids[: ends[0] if ends else 12] and one.truncated == (not ends)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(10, 2), (10**9, 1)])
+def test_a_small_model_is_sampled_by_one_thread_and_the_others_come_back(policy, monkeypatch, limit, expected):
+    monkeypatch.setattr("coderl.generate.SMALL", limit)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = generate(
+            policy.model, policy.tokenizer, requests(), eos_ids=policy.eos_ids, pad_id=0, max_new_tokens=3,
+            temperature=1.0, batch_size=4,
+        )  # fmt: skip
+        next(found)
+        assert torch.get_num_threads() == expected
+        found.close()  # by a reader that wants no more
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def some_examples():
