@@ -47,8 +47,8 @@ $(VENV)/.dev-$(PINS): $(BIN)/python
 
 comma := ,
 define install
-@echo "Installing .[$(1)] into $(VENV): about a minute; 1.7 GB on disk, several more if torch comes with CUDA"
-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$(1)]'
+@echo "Installing .[$(1)] into $(VENV): about two minutes; 1.7 GB on disk, several more if torch comes with CUDA"
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]'
 @touch $@
 endef
 
