@@ -30,6 +30,7 @@ from coderl.commands import (
 )
 from coderl.commands.extras import needing_extra
 from coderl.errors import CoderlError, ConfigError
+from coderl.threads import wait_briefly
 
 if TYPE_CHECKING:
     from coderl.config import RunConfig
@@ -67,6 +68,7 @@ Overrides = Annotated[
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    wait_briefly()
     try:
         app(prog_name="coderl")
     except SystemExit as ended:

@@ -4,15 +4,10 @@ Legend: P prompts, G samples of each, N = P*G rows, L prompt tokens (left-padded
 by inverting the cumulative distribution at a uniform number that belongs to (sample, position), so neither the batch a
 sample is in nor its order changes what is drawn (up to the rounding of the matrix products). Log-probabilities are those
 of the sampling distribution: logits / temperature, no top-p or top-k.
-
-A small model on a CPU is sampled by one thread: a product of its takes less time than two threads need to find each other
-once programs are graded on the same cores, where each waits for the one that was driven off.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,8 +19,7 @@ from torch import Tensor
 from coderl.kv_cache import GroupCache, grow_in_place, is_plain
 from coderl.llama_decode import LlamaDecoder, decoder_of
 from coderl.seeds import uniforms
-
-SMALL = 2_000_000  # parameters
+from coderl.threads import for_sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +65,7 @@ def generate(
     device = next(model.parameters()).device
     ordered = sorted(requests, key=lambda r: (len(r.prompt_ids), r.prompt_ids))
     try:
-        with _few_threads(model, device), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        with for_sampling(model), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             decoder = None
             if ordered and max_new_tokens > 1 and autocast is None:
                 decoder = decoder_of(model, len(ordered[-1].prompt_ids) + max_new_tokens)
@@ -81,21 +75,6 @@ def generate(
                 yield from decoding.run(tokenizer, eos_ids, temperature)
     finally:
         model.train(was_training)
-
-
-@contextlib.contextmanager
-def _few_threads(model: Any, device: torch.device) -> Iterator[None]:
-    """One for a small model; but in a thread beside the trainer's, whose products that would change too."""
-    before = torch.get_num_threads()
-    small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
-    if device.type != "cpu" or not small or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def is_ended(ids: Sequence[int], stop: Sequence[str], eos_ids: frozenset[int], tokenizer: Any) -> bool:

@@ -140,7 +140,7 @@ def test_stop_strings_end_a_sample_at_the_first_token_that_completes_one(policy,
 
 @pytest.mark.parametrize(("limit", "expected"), [(10, 2), (10**9, 1)])
 def test_a_small_model_is_sampled_by_one_thread_and_the_others_come_back(policy, monkeypatch, limit, expected):
-    monkeypatch.setattr("coderl.generate.SMALL", limit)
+    monkeypatch.setattr("coderl.threads.SMALL", limit)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
