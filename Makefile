@@ -24,7 +24,7 @@ quickstart: $(VENV)/.train-$(PINS)
 	$(BIN)/coderl train quickstart
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.dev-$(PINS)
 	$(BIN)/python -m pytest -m slow

@@ -52,7 +52,7 @@ from coderl.config import load
 from coderl.run_folder import RunFolder
 from coderl.train import run
 
-rank = os.environ["RANK"]
+rank = os.environ.get("RANK", "0")
 if os.environ.get("SHARDED"):  # accelerate gives FSDP to accelerators alone: on a CPU it has to be told
     import coderl.train
     from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
@@ -104,7 +104,9 @@ def config(output: Path, name: str, model: str | Path, **changes: object) -> Run
 
 
 def launch(num_processes: int, script: Path, *paths: Path, **flags: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={num_processes}", "--standalone"]
+    command = [sys.executable]
+    if num_processes > 1:
+        command += ["-m", "torch.distributed.run", f"--nproc_per_node={num_processes}", "--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
     environment |= flags
     done = subprocess.run(

@@ -151,16 +151,60 @@ def test_the_same_config_gives_the_same_metrics_bit_for_bit(tmp_path):
 
 
 SCRIPT = """
-import sys
+import os, sys
 from coderl.config import load
 from coderl.run_folder import RunFolder
 from coderl.train import run
-config = load(sys.argv[1])
-if sys.argv[2] == "new":
-    run(config, RunFolder.create(config))
-else:
-    run(config, RunFolder.open(config.output + "/" + config.name), resume=True)
+for line in sys.stdin:
+    what, path = line.strip().split(" ", 1)
+    if pid := os.fork():
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        continue
+    config = load(path)
+    if what == "new":
+        run(config, RunFolder.create(config))
+    else:
+        run(config, RunFolder.open(config.output + "/" + config.name), resume=True)
+    sys.exit(0)
 """
+
+
+class Trainer:
+    """A fresh interpreter that has imported the trainer and done nothing yet: it forks for each run."""
+
+    def __init__(self, hash_seed: int) -> None:
+        environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", SCRIPT]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+
+    def start(self, what: str, path: Path) -> int:
+        """The process id of a `new` run of this config, or of one that is to `resume`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what} {path}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def ended(self) -> int:
+        """The exit code of what was started, negative for a signal, once it has ended."""
+        return self._read()
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def _read(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def trainers():
+    """Two, whose strings hash differently: what depends on the order of a set differs between them."""
+    both = Trainer(1), Trainer(2)
+    yield both
+    for trainer in both:
+        trainer.close()
 
 
 @pytest.mark.parametrize(
@@ -168,9 +212,11 @@ else:
     [("grpo", 3, {}), ("grpo", 6, {"sampler": "signal", "gate": "replace", "max_rounds": 2}), ("ppo", 7, {})],
 )
 def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(
-    tmp_path, method, kill_after_lines, curriculum
+    tmp_path, trainers, method, kill_after_lines, curriculum
 ):
     import yaml
+
+    one, other = trainers
 
     paths = {}
     for name in ("straight", "killed"):
@@ -180,22 +226,19 @@ def test_killed_with_sigkill_and_resumed_the_metrics_are_the_same_bit_for_bit(
         raw[method]["curriculum"] |= curriculum
         paths[name].write_text(yaml.safe_dump(raw))
     # In a process of its own, like the other: what ran before in this one decides where tensors lie, and so how they round.
-    subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(paths["straight"]), "new"], check=True, capture_output=True, timeout=240
-    )
+    one.start("new", paths["straight"])
+    assert one.ended() == 0
     straight = RunFolder.open(tmp_path / "straight" / "tiny")
-    path = paths["killed"]
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(path), "new"], stderr=subprocess.PIPE)
+    pid = one.start("new", paths["killed"])
     metrics = tmp_path / "killed" / "tiny" / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= kill_after_lines:
-            break
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= kill_after_lines):
+        assert time.monotonic() < deadline
         time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it could be killed"
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    subprocess.run([sys.executable, "-c", SCRIPT, str(path), "resume"], check=True, capture_output=True, timeout=240)
+    os.kill(pid, signal.SIGKILL)
+    assert one.ended() == -signal.SIGKILL, "the run ended before it could be killed"
+    other.start("resume", paths["killed"])
+    assert other.ended() == 0
     folder = RunFolder.open(tmp_path / "killed" / "tiny")
     assert lines(folder) == lines(straight)
     stored = [[r.to_json() for r in RolloutStore(f.rollouts_dir).read(f"1_{method}")] for f in (straight, folder)]
