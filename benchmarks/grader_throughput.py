@@ -4,7 +4,8 @@
 
 Every contestant does the same slice of work in every round, one after another, so what else the machine does meets all
 of them; a ratio is of one round, and the table has the median and the range of the rounds. The floor counts runs: one
-for an assert or call program, one for each test of a stdio program. `--steps` says where the time of one run goes.
+for an assert or call program, one for each test of a stdio program. All have as many
+workers as the grader by default. `--steps` says where the time of one run goes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from peers import FLOORS, Peers
 from workload import Work, assert_work, call_work, cpp_work, read_humaneval, stdio_work
 
 from sandbox import Grader, Outcome, SandboxError
+from sandbox.grader import default_workers
 from sandbox.zygote import PRELOAD
 
 BACKENDS = ("jail", "landlock", "docker")
@@ -57,7 +59,7 @@ class Line:
 def main() -> int:
     arguments = parse()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
-    peers = Peers(arguments.peer_python, arguments.cores)
+    peers = Peers(arguments.peer_python, default_workers(arguments.cores))
     graders: dict[str, Grader] = {}
     try:
         works = collect(arguments, peers)
@@ -71,7 +73,7 @@ def main() -> int:
             return 0
         for name in arguments.backends:
             try:
-                graders[name] = Grader(backend=name, workers=arguments.cores)
+                graders[name] = Grader(backend=name)
             except (SandboxError, ValueError) as error:
                 print(f"without {name}: {error}")
         for name, reason in peers.missing.items():

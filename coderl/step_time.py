@@ -62,7 +62,10 @@ def knob(part: str, config: RunConfig, stage: str, *, has_bfloat16: bool, num_co
             (True, "generation.stop or a lower generation.max_new_tokens"),
         ],
         "grade": [
-            (config.sandbox.backend != "remote" and config.sandbox.workers < cores, f"sandbox.workers={cores}"),
+            (
+                config.sandbox.backend != "remote" and (config.sandbox.workers or cores) < cores,
+                f"sandbox.workers={cores}",
+            ),
             (True, "sandbox.backend=remote with more machines"),
         ],
         "score": [

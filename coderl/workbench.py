@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from coderl.run_folder import RunFolder
 from coderl.store import RolloutStore
 from coderl.verdict_cache import VerdictCache
 from sandbox import Grader
+from sandbox.grader import default_workers, num_cores
 from sandbox.speed import TimeFactors, machine_factor
 from tasks.task import Task
 
@@ -55,7 +57,7 @@ def open_grader(config: SandboxConfig, tasks: Sequence[Task] = ()) -> VerdictCac
         config = config.model_copy(update={"time_factor": machine_factor(config.backend)})
     grader = Grader(
         backend=config.backend,
-        workers=config.workers,
+        workers=_workers(config),
         min_isolation=config.min_isolation,
         times=TimeFactors(machine=float(config.time_factor)),
         endpoints=config.endpoints,
@@ -63,3 +65,11 @@ def open_grader(config: SandboxConfig, tasks: Sequence[Task] = ()) -> VerdictCac
     )
     order = CaseOrder(tasks) if config.case_order == "deciding" else None
     return VerdictCache(grader, recheck=config.recheck, order=order)
+
+
+def _workers(config: SandboxConfig) -> int | None:
+    """The processes of a run share the cores of their machine."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if config.workers or processes == 1 or config.backend in ("remote", "ray"):
+        return config.workers
+    return default_workers(max(1, num_cores() // processes))

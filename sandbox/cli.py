@@ -51,7 +51,9 @@ def grade(
     ],
     backend: BackendOption = "auto",
     min_isolation: Annotated[str, typer.Option(help="Refuse a backend weaker than this one.")] = "",
-    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Programs at once (default: a few more than cores).")
+    ] = None,
     endpoint: Annotated[
         list[str] | None,
         typer.Option(help="With --backend remote: http://HOST:PORT of `sandbox serve` (again for more)."),
@@ -147,7 +149,9 @@ def judge(
     submission: Annotated[list[Path] | None, typer.Argument(help="Files or folders (default: all in it).")] = None,
     backend: BackendOption = "auto",
     min_isolation: Annotated[str, typer.Option(help="Refuse a backend weaker than this one.")] = "",
-    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Programs at once (default: a few more than cores).")
+    ] = None,
     time_limit: Annotated[float | None, typer.Option(min=0.01, help="Seconds of cpu time for each test.")] = None,
 ) -> None:
     """Judge submissions of a problem; exit code 1 unless each gets the verdict that its folder demands."""

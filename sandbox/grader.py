@@ -38,8 +38,22 @@ if TYPE_CHECKING:
     from sandbox.remote import RemotePool
 
 
+def default_workers(cores: int | None = None) -> int:
+    """How many workers keep `cores` busy (default: all that this process may use), e.g. 3 for 2 cores.
+
+    A worker waits for a fifth of its time: for its zygote to wake, or for a process to be gone.
+    """
+    cores = cores or num_cores()
+    return cores + (cores + 3) // 4
+
+
+def num_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Grader:
-    """Grades requests on `workers` threads (default: one per core), each with warm slots of `backend`.
+    """Grades requests on `workers` threads (default: `default_workers()`), each with warm slots of `backend`.
 
     With backend="remote" the servers at `endpoints` (`sandbox serve`) do, over as many connections, with the token in
     `token_file` or SANDBOX_TOKEN; requests that nobody takes for `patience_seconds` are IE. With backend="ray" the nodes of a
@@ -62,7 +76,7 @@ class Grader:
         preload: Sequence[str] = (),
     ):
         if workers is not None and workers < 1:
-            raise ValueError(f"workers is {workers}: give at least 1, or None for one per core")
+            raise ValueError(f"workers is {workers}: give at least 1, or None for what keeps all cores busy")
         if retries < 0:
             raise ValueError(f"retries is {retries}: give 0 or more")
         if isinstance(preload, str):
@@ -88,7 +102,7 @@ class Grader:
             opened = open_backend(backend, min_isolation)
             if preload:
                 _try(opened, tuple(preload))
-            self._pool = _Pool(opened, workers or os.cpu_count() or 1, retries, times, tuple(preload))
+            self._pool = _Pool(opened, workers or default_workers(), retries, times, tuple(preload))
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     @property

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from sandbox.backend import SandboxUnavailable
+from sandbox.grader import default_workers
 from sandbox.remote import PATIENCE_SECONDS, RemotePool
 
 START_SECONDS = 120.0
@@ -51,12 +52,13 @@ class RayPool(RemotePool):
                 continue
             here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             actor = ray.remote(_Server).options(num_cpus=workers or cpus, scheduling_strategy=here)
-            server = actor.remote(workers or cpus, minimum, token)
+            server = actor.remote(workers or default_workers(cpus), minimum, token)
             servers[server.address.remote()] = server
         if not servers:
             raise SandboxUnavailable(f"no node of the Ray cluster has {workers or 1} CPUs: give fewer workers")
         ready, late = ray.wait(list(servers), num_returns=len(servers), timeout=START_SECONDS)
-        faults = [f"{len(late)} nodes have no {workers} CPUs free: give fewer workers"] if late else []
+        wanted = f"{workers} CPUs" if workers else "all CPUs"
+        faults = [f"{len(late)} nodes do not have {wanted} free: give fewer workers"] if late else []
         endpoints, kept = [], []
         for answer in ready:
             try:

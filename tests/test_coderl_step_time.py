@@ -44,6 +44,7 @@ def test_the_line_names_the_largest_part_and_a_setting_for_it():
         ("update", {"policy": {"model": "new:", "packing": True, "autocast": "bfloat16"}}, "policy.lora"),
         ("grade", {"sandbox": {"workers": 2}}, "sandbox.workers=8"),
         ("grade", {"sandbox": {"workers": 8}}, "more machines"),
+        ("grade", {}, "more machines"),
         ("score", {"grpo": {"kl_coef": 0.1}}, "grpo.kl_coef=0"),
         ("generate", {"policy": {"model": "m"}}, "policy.autocast=bfloat16"),
         ("generate", {}, "max_new_tokens"),

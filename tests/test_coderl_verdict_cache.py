@@ -201,6 +201,13 @@ def test_verdicts_of_a_real_grader_are_the_same_with_and_without_memory():
     assert {v.outcome for v in plain} == {Outcome.AC, Outcome.WA, Outcome.RE, Outcome.CE}
 
 
+@pytest.mark.parametrize(("processes", "given", "workers"), [("1000", None, 2), ("1000", 4, 4), ("1", 5, 5)])
+def test_processes_on_one_machine_share_its_cores_unless_told_how_many_workers(monkeypatch, processes, given, workers):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    with open_grader(SandboxConfig(backend="plain", workers=given)) as grader:
+        assert grader._grader.workers == workers
+
+
 def test_time_factor_reaches_the_verdict():
     with open_grader(SandboxConfig(backend="plain", workers=1, time_factor=3.0)) as grader:
         [found] = grader.grade([request("def f(x): return 2", limits=Limits())])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from sandbox import (
 )
 from sandbox.backend import Backend, Job, Run, RunExit, SandboxUnavailable, Slot, open_backend
 from sandbox.execute import Executor
+from sandbox.grader import default_workers
 from sandbox.judge import Dropped, Seen
 from sandbox.languages import LanguageUnavailable, toolchain
 from sandbox.run_once import RunRequest
@@ -414,6 +416,17 @@ def test_a_grader_that_is_closed_or_forgotten_leaves_no_thread_and_no_work() -> 
     assert [v.outcome for v in Grader(workers=1).grade(mixed(1))] == [Outcome.AC]
     gc.collect()
     assert threading.active_count() == before
+
+
+def test_a_grader_has_a_quarter_more_workers_than_cores_that_it_may_use() -> None:
+    assert [default_workers(cores) for cores in (1, 2, 4, 5, 8, 64)] == [2, 3, 5, 7, 10, 80]
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(allowed)])
+    try:
+        with Grader(backend="plain") as grader:
+            assert grader.workers == 2
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @pytest.mark.parametrize("options", [{"workers": 0}, {"retries": -1}, {"backend": "magic"}])

@@ -25,7 +25,9 @@ def validate(
     mutants: Annotated[int, typer.Option(min=0, help="Wrong programs made from each reference, at most.")] = 20,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of the reference, to see if it is flaky.")] = 3,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Mutation score of a clean task.")] = 0.5,
-    workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Programs at once (default: a few more than cores).")
+    ] = None,
     backend: Annotated[str, typer.Option(help="Backend of the sandbox.")] = "auto",
 ) -> None:
     """Grade references (must pass), null programs (must fail) and mutants (should fail); write the clean tasks.

@@ -73,7 +73,9 @@ class SandboxConfig(Section):
     min_isolation: Literal["", "plain", "landlock", "docker", "jail"] = (
         ""  # refuse a backend, or a server's, that is weaker
     )
-    workers: int = Field(2, gt=0)  # programs at once; of backend remote: connections; of backend ray: on each node
+    workers: int | None = Field(
+        None, gt=0
+    )  # programs at once; default: a few more than cores; remote: connections; ray: a node
     preload: list[str] = []  # modules that programs find already imported, e.g. [numpy]
     time_factor: Annotated[float, Field(ge=0.05, le=100)] | Literal["machine"] = (
         1.0  # multiplies limits of time; machine: by what is measured at the start

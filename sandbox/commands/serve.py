@@ -33,7 +33,9 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
         ] = None,
         backend: Annotated[str, typer.Option(help="auto, jail, docker, landlock or plain.")] = "auto",
         min_isolation: Annotated[str, typer.Option(help="Refuse a backend weaker than this one.")] = "",
-        workers: Annotated[int | None, typer.Option(min=1, help="Programs at once (default: one per core).")] = None,
+        workers: Annotated[
+            int | None, typer.Option(min=1, help="Programs at once (default: a few more than cores).")
+        ] = None,
         max_queue: Annotated[int, typer.Option(min=1, help="Programs that may wait or run: more are told 429.")] = 4096,
         max_body_mib: Annotated[
             int, typer.Option(min=1, help="Size of a request, MiB: a larger one is told 413.")
