@@ -67,8 +67,8 @@ def generate(
     try:
         with for_sampling(model), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             decoder = None
-            if ordered and max_new_tokens > 1 and autocast is None:
-                decoder = decoder_of(model, len(ordered[-1].prompt_ids) + max_new_tokens)
+            if ordered and max_new_tokens > 1:
+                decoder = decoder_of(model, len(ordered[-1].prompt_ids) + max_new_tokens, autocast)
             for start in range(0, len(ordered), batch_size):
                 batch = ordered[start : start + batch_size]
                 decoding = _Decoding(model, decoder, batch, pad_id, max_new_tokens, device)
@@ -195,7 +195,8 @@ class _OwnSteps:
         self.cache.select(rows)
 
     def next_logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        return self.decoder(tokens, positions.squeeze(1), self.cache)
+        with torch.autocast("cpu", enabled=False):  # it knows itself what to round
+            return self.decoder(tokens, positions.squeeze(1), self.cache)
 
 
 class _ModelSteps:

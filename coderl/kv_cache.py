@@ -62,7 +62,7 @@ class GroupCache:
 
     def __init__(self, prefilled: Any, mask: Tensor, group: Tensor, most: int) -> None:
         """`prefilled` is a transformers cache of plain layers; mask (P, L) is 0 where padding is; `most` new tokens come."""
-        self.prompts = [(layer.keys, layer.values) for layer in prefilled.layers]  # each (P, K, L, D)
+        self.prompts = [(layer.keys.float(), layer.values.float()) for layer in prefilled.layers]  # each (P, K, L, D)
         keys = self.prompts[0][0]
         self.mask = keys.new_zeros(mask.shape).masked_fill_(mask == 0, -torch.inf)[:, None, None]  # added to scores
         self.room = keys.new_empty((len(self.prompts), 2, len(group), keys.shape[1], 0, keys.shape[3]))

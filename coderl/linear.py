@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from coderl.lora import adapter_of, base_of, side_by_side
+
 Product = Callable[[Tensor], Tensor]
 ROWS = 32  # that a matrix is laid out for; any number may come
 
@@ -37,20 +39,37 @@ def product(input: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def product_with(layers: Sequence[nn.Linear], *, relaid: bool = True) -> Product:
-    """What the layers make of the same float32 input (N, I) on a CPU, side by side, with the weights that they have now.
+def product_with(layers: Sequence[Any], dtype: torch.dtype = torch.float32) -> Product:
+    """What the layers make of the same input (N, I) on a CPU, side by side, with the weights that they have now.
 
-    `relaid`: from a copy of the weights that is laid out as the product reads it, which is faster for few rows.
+    From a copy of the weights that is laid out as the product reads it, which is faster for few rows. Input and output are
+    float32 whatever `dtype` is multiplied. Adapters are added to the weights; in bfloat16, where they would be lost in the
+    rounding, they keep products of their own.
     """
-    weights: list[Tensor] = [layer.weight for layer in layers]
-    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-    biases = [layer.bias if layer.bias is not None else weight.new_zeros(layer.out_features) for layer in layers]
-    bias = torch.cat(tuple(biases)) if any(layer.bias is not None for layer in layers) else None
+    bases = [base_of(layer) for layer in layers]
+    weight: Tensor = (bases[0].weight if len(bases) == 1 else torch.cat([base.weight for base in bases])).to(dtype)
+    biases = [base.bias if base.bias is not None else weight.new_zeros(base.out_features) for base in bases]
+    bias = torch.cat(biases).to(dtype) if any(base.bias is not None for base in bases) else None
+    first, second = side_by_side([adapter_of(layer) for layer in layers])
+    if len(first) and dtype == torch.float32:
+        weight = weight + second @ first
     if not _has_onednn():
-        return functools.partial(nn.functional.linear, weight=weight, bias=bias)
-    if relaid:
+        main: Product = functools.partial(nn.functional.linear, weight=weight, bias=bias)
+    else:
         weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-    return functools.partial(_product, weight=weight, bias=bias)
+        main = functools.partial(_product, weight=weight, bias=bias)
+    if dtype == torch.float32:
+        return main
+    if not len(first):
+        return lambda input: main(input.to(dtype)).float()
+    return lambda input: main(input.to(dtype)).float() + product(product(input, first), second)
+
+
+def multiplies(dtype: torch.dtype) -> bool:
+    """Whether `product_with` has products in that type on this CPU."""
+    return dtype == torch.float32 or (
+        dtype == torch.bfloat16 and _has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
 
 
 class OneDnnLinear(nn.Linear):

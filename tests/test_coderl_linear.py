@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from coderl.linear import OneDnnLinear, use_onednn  # noqa: E402
+from coderl.linear import OneDnnLinear, multiplies, product_with, use_onednn  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
@@ -75,3 +75,19 @@ def test_the_product_is_the_same_with_and_without_gradients():
         assert torch.equal(fast(x), fast(x.t().contiguous().t()))
         without = fast(x)
     assert torch.equal(without, fast(x))
+
+
+@pytest.mark.skipif(not multiplies(torch.bfloat16), reason="no products of bfloat16 on this processor")
+def test_adapters_too_small_for_bfloat16_weights_still_count():
+    """Merged, they would be lost: a weight of 1 and the next one in bfloat16 differ by 1/128."""
+    peft = pytest.importorskip("peft")
+    plain = torch.nn.Sequential(torch.nn.Linear(8, 6, bias=False)).bfloat16()
+    plain[0].weight.data.fill_(1.0)
+    without = product_with([plain[0]], torch.bfloat16)
+    layer = peft.get_peft_model(plain, peft.LoraConfig(r=2, lora_alpha=4, target_modules=["0"])).base_model.model[0]
+    layer.lora_A["default"].weight.data.fill_(0.01)
+    layer.lora_B["default"].weight.data.fill_(0.01)
+    x = torch.ones(3, 8)
+    added = product_with([layer], torch.bfloat16)(x) - without(x)
+    expected = 8 * 2 * 0.01 * 0.01 * 4 / 2  # inputs x rank x A x B x scaling
+    torch.testing.assert_close(added, torch.full((3, 6), expected))

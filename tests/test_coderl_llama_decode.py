@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 
 from coderl.generate import SampleRequest, generate  # noqa: E402
 from coderl.kv_cache import STEP, GroupCache  # noqa: E402
-from coderl.linear import use_onednn  # noqa: E402
+from coderl.linear import multiplies, use_onednn  # noqa: E402
 from coderl.llama_decode import decoder_of  # noqa: E402
 
 SIZES = {
@@ -35,7 +37,21 @@ LLAMA3 = {
 }
 
 
-def made(family, **options):
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def with_adapters(model, targets=("q_proj",), **options):
+    """None of them is zero, as they are when they are made."""
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=list(targets), task_type="CAUSAL_LM", **options)
+    adapted = peft.get_peft_model(model, config).eval()
+    for name, parameter in adapted.named_parameters():
+        if ".lora_B" in name:
+            parameter.data.normal_(0, 0.2)
+    return adapted
+
+
+def made(family, lora=(), **options):
     torch.manual_seed(3)
     settings = getattr(transformers, f"{family}Config")(**{**SIZES, **options})
     model = getattr(transformers, f"{family}ForCausalLM")(settings).eval()
@@ -43,6 +59,7 @@ def made(family, **options):
         parameter.data.mul_(3.0)  # far from uniform, so that mistakes show
         if name.endswith("bias") or "norm" in name:
             parameter.data.add_(torch.randn(parameter.shape) * 0.3)
+    model = with_adapters(model, lora) if lora else model
     use_onednn(model)
     return model
 
@@ -54,6 +71,8 @@ MODELS = {
     "biases, more heads of keys": ("Llama", {"attention_bias": True, "mlp_bias": True, "num_key_value_heads": 6}),
     "stretched rotations": ("Llama", {"rope_parameters": LLAMA3}),
     "Qwen2": ("Qwen2", {}),
+    "adapters": ("Llama", {"lora": ALL, "attention_bias": True}),
+    "adapters on some layers": ("Qwen2", {"lora": ["k_proj", "up_proj", "lm_head"], "tie_word_embeddings": False}),
 }
 
 
@@ -101,7 +120,7 @@ def test_logprobs_are_those_of_the_forward_pass_also_after_rows_left_and_beyond_
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def sampled(model, temperature, batch_size=64):
+def sampled(model, temperature, batch_size=64, autocast=None):
     requests = [
         SampleRequest(key=(i, j), prompt_ids=prompt, seed=100 * i + j)
         for i, prompt in enumerate(PROMPTS)
@@ -116,6 +135,7 @@ def sampled(model, temperature, batch_size=64):
         max_new_tokens=20,
         temperature=temperature,
         batch_size=batch_size,
+        autocast=autocast,
     )
     return {sample.key: sample for sample in found}
 
@@ -146,19 +166,54 @@ def test_weights_that_changed_between_two_calls_count():
     assert after[2, 0].logprobs[-1] == pytest.approx(float(logprob), abs=1e-5)
 
 
-def hooked(model):
-    model.model.layers[1].mlp.register_forward_hook(lambda *_: None)
+def test_adapters_that_are_switched_off_or_merged_into_the_weights_add_nothing():
+    model = made("Llama", lora=ALL)
+    adapted = sampled(model, 0.9)
+    with model.disable_adapter():
+        off = sampled(model, 0.9)
+        row = [*PROMPTS[2], *off[2, 0].ids]
+        logprob = (forward_logits(model, [row[:-1]]) / 0.9).log_softmax(-1)[0, row[-1]]
+    assert off[2, 0].logprobs[-1] == pytest.approx(float(logprob), abs=1e-5)
+    assert {k: s.ids for k, s in off.items()} != {k: s.ids for k, s in adapted.items()}
+    model.merge_adapter()
+    assert {k: s.ids for k, s in sampled(model, 0.9).items()} == {k: s.ids for k, s in adapted.items()}
+
+
+@pytest.mark.skipif(not multiplies(torch.bfloat16), reason="no products of bfloat16 on this processor")
+@pytest.mark.parametrize("kind", ["weights", "autocast", "weights with adapters"])
+def test_in_bfloat16_logprobs_are_no_further_from_those_of_float32_than_the_models_own(kind, monkeypatch):
+    """Of the same tokens: those that our decoder drew."""
+    model = made("Llama", lora=ALL if kind == "weights with adapters" else ())
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16().float()  # so that float32 knows no more of them
+    exact, autocast = copy.deepcopy(model), torch.bfloat16 if kind == "autocast" else None
+    if kind != "autocast":
+        model = model.bfloat16()
+    taken = []
+    monkeypatch.setattr("coderl.generate.decoder_of", lambda *args: taken.append(decoder_of(*args)) or taken[-1])
+    ours = sampled(model, 1.0, autocast=autocast)
+    assert taken[0] is not None
+    errors = {"ours": 0.0, "own": 0.0}
+    for key, sample in ours.items():
+        ids = torch.tensor([[*PROMPTS[key[0]], *sample.ids]])
+        drawn = torch.tensor(sample.ids).unsqueeze(1)
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast is not None):
+            own = model(input_ids=ids).logits[0, -len(drawn) - 1 : -1].float().log_softmax(-1).gather(1, drawn)
+        with torch.no_grad():
+            right = exact(input_ids=ids).logits[0, -len(drawn) - 1 : -1].log_softmax(-1).gather(1, drawn)
+        errors["ours"] += float((torch.tensor(sample.logprobs).unsqueeze(1) - right).abs().sum())
+        errors["own"] += float((own - right).abs().sum())
+    assert errors["ours"] < 1.1 * errors["own"]
+
+
+def hooked(model, name="model.layers.1.mlp"):
+    model.get_submodule(name).register_forward_hook(lambda *_: None)
     return model
 
 
 def patched(model):
     model.model.norm.forward = lambda states: states
     return model
-
-
-def with_adapters(model):
-    peft = pytest.importorskip("peft")
-    return peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
 
 
 def of_own_class(model):
@@ -175,10 +230,14 @@ STRANGERS = {
     "rotations that depend on the length": lambda: made(
         "Llama", rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     ),
-    "another float type": lambda: made("Llama").bfloat16(),
+    "another float type": lambda: made("Llama").double(),
     "a hook": lambda: hooked(made("Llama")),
     "a replaced forward": lambda: patched(made("Llama")),
-    "adapters": lambda: with_adapters(made("Llama")),
+    "adapters of another kind": lambda: with_adapters(made("Llama"), use_dora=True),
+    "adapters with biases": lambda: with_adapters(made("Llama", attention_bias=True), lora_bias=True),
+    "adapters on the embedding": lambda: with_adapters(made("Llama"), ["embed_tokens"]),
+    "a layer of the head's own": lambda: with_adapters(made("Llama"), modules_to_save=["lm_head"]),
+    "a hook on adapters": lambda: hooked(with_adapters(made("Llama")), "base_model"),
     "a class of its own": lambda: of_own_class(made("Llama")),
 }
 
