@@ -87,12 +87,21 @@ def test_overrides_have_the_types_of_yaml_and_the_last_one_wins():
     assert load("quickstart", ["policy.lora=null"]).policy.lora is None
 
 
-@pytest.mark.parametrize("override", ["grpo.steps", "=3", "name.deep=3", "name=[", "grpo.steps=many"])
-def test_a_bad_override_is_one_line_that_quotes_what_was_typed(override):
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("grpo.steps", "'grpo.steps'"),
+        ("=3", "'=3'"),
+        ("name.deep=3", "'name.deep=3'"),
+        ("name=[", "'name=['"),
+        ("grpo.steps=many", "grpo.steps: "),
+    ],
+)
+def test_a_bad_override_is_one_line_that_names_what_was_typed(override, named):
     with pytest.raises(ConfigError) as caught:
         load("quickstart", [override])
     text = str(caught.value)
-    assert "\n" not in text and (repr(override) in text or "grpo.steps" in text)
+    assert "\n" not in text and named in text
 
 
 def test_an_override_leaves_its_siblings_alone():

@@ -247,7 +247,9 @@ def test_a_run_on_another_engine_learns_and_logs_what_the_sampler_drew_by(tmp_pa
     )
     folder = RunFolder.create(settings)
     run(settings, folder)
-    for line in map(json.loads, folder.metrics_path.read_text().splitlines()):
-        if "values" in line:
-            assert line["values"]["sampler/ratio"] == pytest.approx(1.0, abs=1e-3)
-            assert line["values"]["sampler/effective_sample_size"] == pytest.approx(1.0, abs=1e-3)
+    logged = [json.loads(line).get("values") for line in folder.metrics_path.read_text().splitlines()]
+    steps = [values for values in logged if values]
+    assert len(steps) == 2
+    for values in steps:
+        assert values["sampler/ratio"] == pytest.approx(1.0, abs=1e-3)
+        assert values["sampler/effective_sample_size"] == pytest.approx(1.0, abs=1e-3)

@@ -93,7 +93,7 @@ from coderl.run_folder import RunFolder
 RunFolder.create(parse({ {**RAW, "output": str(tmp_path)}!r}))
 os.kill(os.getpid(), 9)
 """
-    subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == -9
     RunFolder.open(tmp_path / "r").lock()
 
 

@@ -102,25 +102,30 @@ def test_a_profiled_run_is_the_same_run_and_says_where_the_time_of_each_stage_go
         assert json.load(trace)["traceEvents"]
 
 
-@pytest.mark.parametrize("stages", [["sft", "grpo", "eval"], ["sft", "ppo", "eval"]])
-def test_a_run_writes_its_folder_whole(tmp_path, stages):
-    settings = config(tmp_path, stages=stages)
-    folder = finished(settings)
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """The finished run of `config` without changes."""
+    return finished(config(tmp_path_factory.mktemp("usual")))
+
+
+@pytest.mark.parametrize("method", ["grpo", "ppo"])
+def test_a_run_writes_its_folder_whole(tmp_path, usual, method):
+    folder = usual if method == "grpo" else finished(config(tmp_path, stages=["sft", "ppo", "eval"]))
     records = lines(folder)
-    assert [r["stage"] for r in records if "values" in r] == ["0_sft"] * 4 + [f"1_{stages[1]}"] * 4 + ["2_eval"]
-    rollouts = list(RolloutStore(folder.rollouts_dir).read(f"1_{stages[1]}"))
-    per_step = 12 if stages[1] == "grpo" else 8
+    assert [r["stage"] for r in records if "values" in r] == ["0_sft"] * 4 + [f"1_{method}"] * 4 + ["2_eval"]
+    rollouts = list(RolloutStore(folder.rollouts_dir).read(f"1_{method}"))
+    per_step = 12 if method == "grpo" else 8
     assert len(rollouts) == 4 * per_step
     for rollout in rollouts:
         assert rollout.verdict is not None
         assert rollout.verdict.isolation.backend in ("jail", "docker", "landlock")
         assert rollout.reward == pytest.approx(sum(rollout.reward_parts.values()))
         assert all(lp <= 0 for lp in rollout.logprobs)
-    assert (folder.model_dir(f"1_{stages[1]}") / "config.json").is_file()
+    assert (folder.model_dir(f"1_{method}") / "config.json").is_file()
     assert "2_eval" in folder.report_path.read_text()
-    first = next(r["values"] for r in records if r["stage"] == f"1_{stages[1]}")
+    first = next(r["values"] for r in records if r["stage"] == f"1_{method}")
     assert first["policy/ref_kl"] == pytest.approx(0.0, abs=1e-4)  # the policy starts at its reference
-    if stages[1] == "grpo":
+    if method == "grpo":
         assert first["policy/ratio_max"] == 1.0  # on policy, exactly
 
 
@@ -271,10 +276,11 @@ def test_a_run_that_stops_itself_says_why_in_its_report(tmp_path):
     assert html.escape(str(stopped.value)) in folder.report_path.read_text(encoding="utf-8")
 
 
-def test_metrics_hold_no_nan_after_training(tmp_path):
-    folder = finished(config(tmp_path))
-    for record in lines(folder):
-        for name, value in record.get("values", {}).items():
+def test_metrics_hold_no_nan_after_training(usual):
+    logged = [record for record in lines(usual) if "values" in record]
+    assert len(logged) == 9
+    for record in logged:
+        for name, value in record["values"].items():
             assert value is not None and not math.isnan(value), (record["stage"], name)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ordinary_user import DROP, readable_copy, system_python
 
-from sandbox import seccomp, syscalls
+from sandbox import seccomp
 from sandbox.landlock import _without
 from sandbox.landlockcell import wipe
 
@@ -165,4 +165,3 @@ def test_hidden_folders_are_left_out_of_what_is_opened(tmp_path: Path) -> None:
 
 def test_without_namespaces_the_filter_refuses_more() -> None:
     assert len(seccomp.base_filter(shared=True)) > len(seccomp.base_filter())
-    assert syscalls.landlock_version() >= 0
