@@ -54,6 +54,14 @@ def test_whoever_reads_the_table_may_stop_early(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_without_its_libraries_the_command_names_the_first_that_is_missing(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    command = [sys.executable, "-S", "-m", "sandbox", "doctor"]  # -S: no installed packages
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "sandbox: the command needs typer, which is not here: pip install typer\n"
+
+
 def test_humaneval_and_our_own_tasks_are_graded_and_written(tmp_path: Path) -> None:
     tasks = lines(tmp_path / "tasks.jsonl.gz", HUMANEVAL, CALL, STDIO, ASSERT)
     samples = lines(

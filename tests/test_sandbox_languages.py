@@ -73,6 +73,9 @@ BROKEN = {
     "go": "package main\nfunc main() { missing() }",
     "java": "public class Main { public static void main(String[] a) { missing(); } }",
     "javascript": None,
+    "lua": None,
+    "php": None,
+    "ruby": None,
     "rust": "fn main() { missing(); }",
     "typescript": None,
 }
@@ -94,6 +97,9 @@ EXIT_3 = {
     "go": 'package main\nimport "os"\nfunc main() { os.Exit(3) }',
     "java": "public class Main { public static void main(String[] a) { System.exit(3); } }",
     "javascript": "process.exit(3)",
+    "lua": "os.exit(3)",
+    "php": "<?php exit(3);",
+    "ruby": "exit 3",
     "rust": "fn main() { std::process::exit(3) }",
     "typescript": "process.exit(3)",
 }
@@ -104,6 +110,9 @@ LOOP = {
     "go": "package main\nfunc main() { for {} }",
     "java": "public class Main { public static void main(String[] a) { while (true); } }",
     "javascript": "for (;;);",
+    "lua": "while true do end",
+    "php": "<?php for (;;);",
+    "ruby": "loop {}",
     "rust": "fn main() { loop { std::hint::black_box(0); } }",
     "typescript": "for (;;);",
 }
@@ -116,6 +125,9 @@ HOG = {
     "java": "import java.util.*;\npublic class Main { public static void main(String[] a) { List<byte[]> v = new ArrayList<>();"
     " while (true) { byte[] b = new byte[1 << 20]; Arrays.fill(b, (byte) 1); v.add(b); } } }",
     "javascript": "const v = []; for (;;) v.push(Buffer.alloc(1 << 20, 1));",
+    "lua": "local v = {}; while true do v[#v + 1] = string.rep('x', 1 << 20) .. #v end",
+    "php": "<?php $v = []; for (;;) $v[] = str_repeat('x', 1 << 20);",
+    "ruby": "v = []; loop { v << 'x' * (1 << 20) }",
     "rust": "fn main() { let mut v = vec![]; loop { v.push(vec![1u8; 1 << 20]); } }",
     "typescript": "const v = []; for (;;) v.push(Buffer.alloc(1 << 20, 1));",
 }
