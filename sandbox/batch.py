@@ -58,6 +58,7 @@ class Batch:
             flags = set()
             unsolicited = False
         total = sum(seconds for _, _, seconds, _ in self._cases) or 1.0
+        pressed = is_near(ended, self._limits) and not ended.cpu_exceeded
         trials: list[Trial] = []
         for ending, output, seconds, proxied in self._cases:
             last = len(trials) == len(self._cases) - 1
@@ -69,7 +70,7 @@ class Batch:
             if last and unsolicited:
                 own.add(Outcome.RE)
                 detail = UNASKED
-            near = is_near(ended, self._limits) and not ended.cpu_exceeded
+            near = pressed
             if not alone:
                 near = near and seconds >= NEAR * min(self._limits.cpu_seconds, self._limits.wall_seconds)
             share = seconds / total

@@ -16,7 +16,7 @@ import json
 import math
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_DEPTH = 100  # of nested values
@@ -96,6 +96,21 @@ def _check_text(text: str) -> str:
     return text
 
 
+def _are_plain(values: Sequence[Any]) -> bool:
+    """Do these travel as they are? They are of one kind, mostly: asked of all at once, that takes a tenth of the time."""
+    kinds = set(map(type, values))
+    if len(kinds) != 1:
+        return False
+    (kind,) = kinds
+    if kind is str:
+        return all(map(str.isascii, values))
+    return all(map(math.isfinite, values)) if kind is float else kind is int or kind is bool
+
+
+def _fit(values: Sequence[int]) -> bool:
+    return min(values) >= -_MAX_RAW and max(values) < _MAX_RAW
+
+
 class _Encoder:
     def __init__(self, export: Export | None):
         self._export = export
@@ -132,7 +147,11 @@ class _Encoder:
             return {"c": [self.encode(x.real, depth + 1), self.encode(x.imag, depth + 1)]}
         return self._other(x, kind, depth)
 
-    def _many(self, values: Iterable[Any], depth: int) -> list[Any]:
+    def _many(self, values: Sequence[Any], depth: int) -> list[Any]:
+        if depth < MAX_DEPTH and _are_plain(values) and (type(values[0]) is not int or _fit(values)):
+            self._left -= len(values)
+            if self._left >= 0:
+                return list(values)
         return [self.encode(value, depth + 1) for value in values]
 
     def _other(self, x: Any, kind: type, depth: int) -> Any:
@@ -200,7 +219,7 @@ class _Decoder:
         if kind is str:
             return _check_text(tree)
         if kind is list:
-            return [self.decode(item, depth + 1) for item in tree]
+            return self.items(tree, depth)
         if kind is not dict or len(tree) != 1:
             raise CodecError('an object must have exactly one tag, as {"d":[[key,value],..]} for a dict')
         ((tag, payload),) = tree.items()
@@ -214,6 +233,10 @@ class _Decoder:
     def items(self, payload: Any, depth: int) -> list[Any]:
         if type(payload) is not list:
             raise CodecError("a tag of a container must hold an array")
+        if depth < MAX_DEPTH and _are_plain(payload):
+            self._left -= len(payload)
+            if self._left >= 0:
+                return list(payload)
         return [self.decode(item, depth + 1) for item in payload]
 
     def read_tuple(self, payload: Any, depth: int) -> Any:

@@ -105,7 +105,7 @@ def result(
     kept = output.encode("utf-8", "backslashreplace") if isinstance(output, str) else output
     return CaseResult(
         outcome=outcome,
-        flags=tuple(flag for flag in Outcome if flag in flags) or (outcome,),
+        flags=tuple(flag for flag in Outcome if flag in flags) if len(flags) > 1 else (outcome,),
         detail=one_line(detail),
         cpu_ms=round(ended.cpu_ms if cpu_ms is None else cpu_ms, 3),
         wall_ms=round(ended.wall_ms if wall_ms is None else wall_ms, 3),
@@ -126,7 +126,7 @@ def bare(outcome: Outcome, detail: str = "") -> CaseResult:
 
 
 def one_line(text: str) -> str:
-    return printable(" ".join(text.split()))[:MAX_DETAIL]
+    return printable(" ".join(text.split()))[:MAX_DETAIL] if text else ""
 
 
 def explain(flags: set[Outcome], limits: Limits) -> str:

@@ -79,6 +79,8 @@ class Wire:
         self.frames: deque[bytes] = deque()
         self._asked = False
         self.ended = self.overflow = self.late = self.broken = self.control_closed = False
+        self._watched: list[tuple[int, int]] = []
+        self._poller = select.poll()
         run.control.setblocking(False)
         if not self._fed:
             self._write_stdin()
@@ -121,6 +123,15 @@ class Wire:
         if run.stderr >= 0:
             found.append((run.stderr, select.POLLIN))
         return found
+
+    def poller(self) -> select.poll:
+        """Waits for what is of interest; made anew only where that has changed."""
+        found = self.interest()
+        if found != self._watched:
+            self._watched, self._poller = found, select.poll()
+            for fd, events in found:
+                self._poller.register(fd, events)
+        return self._poller
 
     def handle(self, fd: int, event: int) -> None:
         run = self.run
@@ -269,16 +280,23 @@ def pump(wires: Sequence[Wire], until: Callable[[], bool], deadline: float) -> b
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        poller = select.poll()
-        owners = {}
-        for wire in wires:
-            if not wire.ended:
-                for fd, events in wire.interest():
-                    poller.register(fd, events)
-                    owners[fd] = wire
-        if not owners:
+        running = [wire for wire in wires if not wire.ended]
+        if not running:
             return until()
         with suppress(InterruptedError):
-            for fd, event in poller.poll(min(left, 3600.0) * 1000 + 1):
-                owners[fd].handle(fd, event)
+            for wire, fd, event in _ready(running, min(left, 3600.0) * 1000 + 1):
+                wire.handle(fd, event)
     return True
+
+
+def _ready(wires: Sequence[Wire], milliseconds: float) -> list[tuple[Wire, int, int]]:
+    """Which descriptors of which wires can be handled, and how; waits until there is one."""
+    if len(wires) == 1:
+        (wire,) = wires
+        return [(wire, fd, event) for fd, event in wire.poller().poll(milliseconds)]
+    poller, owners = select.poll(), {}
+    for wire in wires:
+        for fd, events in wire.interest():
+            poller.register(fd, events)
+            owners[fd] = wire
+    return [(owners[fd], fd, event) for fd, event in poller.poll(milliseconds)]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.codec import MAX_DEPTH, CodecError, decode, dumps, encode, loads
+from sandbox.codec import MAX_DEPTH, MAX_NODES, CodecError, decode, dumps, encode, loads
 
 ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text() | st.binary()
 HASHABLE = st.recursive(ATOMS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=5)
@@ -104,6 +104,32 @@ def nested(depth: int) -> Any:
     for _ in range(depth):
         value = [value]
     return value
+
+
+@pytest.mark.parametrize(
+    ("values", "tree"),
+    [
+        ([1, (1 << 63) - 1, -(1 << 63)], [1, (1 << 63) - 1, -(1 << 63)]),
+        ([1, 1 << 63], [1, {"i": "0x8000000000000000"}]),
+        ([1, -(1 << 63) - 1], [1, {"i": "-0x8000000000000001"}]),
+        ([0.5, math.inf], [0.5, {"x": "inf"}]),
+        (["a", "\u00e9"], ["a", "\u00e9"]),
+        ((True, False), {"t": [True, False]}),
+    ],
+)
+def test_a_list_of_one_kind_travels_as_its_elements_do(values: Any, tree: Any) -> None:
+    assert encode(values) == tree
+    assert shape(decode(tree)) == shape(values)
+    assert (
+        encode(values) is not values and decode(tree) is not tree
+    )  # copies: who changes one does not change the other
+
+
+@pytest.mark.parametrize("tree", [[0.5, math.inf], ["a", "\ud800"], [1] * MAX_NODES])
+def test_one_bad_element_spoils_a_list_of_one_kind_and_too_many_do(tree: Any) -> None:
+    for way in (decode, encode) if tree[1] != math.inf else (decode,):
+        with pytest.raises(CodecError):
+            way(tree)
 
 
 def test_depth_is_bounded_where_values_still_fit() -> None:
