@@ -226,13 +226,13 @@ class _ModelSteps:
 
 def _draw(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """One token per row and its log-probability; logits (N, V), noise (N,) in [0, 1)."""
-    scaled = logits.float() / (temperature or 1.0)
+    scaled = logits.float() if temperature in (0, 1) else logits.float() / temperature
     probabilities = torch.softmax(scaled, dim=-1)
+    log_total = scaled.amax(-1) - probabilities.amax(-1).log()  # the likeliest token tells what they were divided by
     if temperature == 0:
         chosen = scaled.argmax(-1)
     else:
-        cumulative = probabilities.cumsum(-1)
+        cumulative = probabilities.cumsum_(-1)
         target = (noise * cumulative[:, -1]).float().unsqueeze(1)
         chosen = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
-    log_total = scaled.amax(-1) - probabilities.amax(-1).log()  # the likeliest token tells what they were divided by
     return chosen, scaled.gather(1, chosen.unsqueeze(1)).squeeze(1) - log_total

@@ -8,6 +8,7 @@ own key. Never raises and never runs anything.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import io
 import tokenize
@@ -16,6 +17,7 @@ import warnings
 MAX_CHARACTERS = 100_000
 
 
+@functools.lru_cache(maxsize=4096)
 def program_key(source: str) -> str:
     """A short hash that programs share when they differ in layout and names of their own only.
 

@@ -144,6 +144,8 @@ def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Wo
     if accelerator.device.type == "cpu":  # else some processes with two threads differ in the last bits of a gradient
         os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # read at the first matrix product; costs nothing measurable
         torch.use_deterministic_algorithms(True)
+        # Filling new memory costs a tenth of a step, and nobody reads it before it is written.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     policy = load_policy(config.policy, seed=config.seed, corpus=corpus)
     policy.model.to(accelerator.device)
     with open_grader(config.sandbox, [*train, *test]) as grader:
