@@ -257,7 +257,7 @@ def disk_mib() -> float:
 def resident(pid: int) -> float:
     """Memory that is this process's own (pages of files are shared, and come and go)."""
     with suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) / 1024
     return 0.0
@@ -323,10 +323,10 @@ def killer(every_seconds: float) -> Iterator[list[int]]:
 def is_run(pid: int) -> bool:
     """Not one that listens for jobs: neither this process's child nor a child of one."""
     with suppress(OSError, IndexError):
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        parent = int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
         if parent == os.getpid():
             return False
-        above = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+        above = int(Path(f"/proc/{parent}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
         return above != os.getpid()
     return True
 

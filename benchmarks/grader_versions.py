@@ -1,9 +1,9 @@
-"""Is this version of the grader faster than another checkout? Both grade the same work, turn by turn, on two workers each.
+"""Is this version of the grader faster than another checkout? Both grade the same work, turn by turn.
 
     git worktree add ../before COMMIT && python benchmarks/grader_versions.py ../before
 
-Prints for each kind of work the median of the ratios of the rounds, and their range: also on a busy machine the two share
-whatever else goes on.
+Each has as many workers as it has by default. Prints for each kind of work the median of the ratios of the rounds, and
+their range: also on a busy machine the two share whatever else goes on.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def serve(root: Path, humaneval: Path, backend: str) -> None:
 
     rows = read_humaneval(humaneval)
     works = {"stdio": stdio_work(), "call": call_work(rows), "assert": assert_work(rows), "cpp": cpp_work()}
-    with Grader(backend=backend, workers=2) as grader:
+    with Grader(backend=backend) as grader:
         for line in sys.stdin:
             kind, number = json.loads(line)
             work = works[kind].slice(number * COUNTS[kind], COUNTS[kind])

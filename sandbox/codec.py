@@ -63,7 +63,8 @@ def dumps(tree: Any) -> bytes:
 def loads(data: bytes) -> Any:
     """The JSON tree in `data`; refuses duplicate keys, NaN tokens, long numbers, deep nests. Raises CodecError."""
     try:
-        return _DECODE(data.decode("utf-8"))
+        short = 0 < sys.get_int_max_str_digits() <= MAX_DIGITS  # then Python itself refuses long numbers
+        return (_DECODE_SHORT if short else _DECODE)(data.decode("utf-8"))
     except CodecError:
         raise
     except (ValueError, RecursionError) as error:
@@ -323,3 +324,4 @@ def _refuse(token: str) -> float:
 # Made once, so that a program that replaces json.dumps or json.loads harms only itself.
 _ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 _DECODE = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_int, parse_constant=_refuse).decode
+_DECODE_SHORT = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_refuse).decode
