@@ -73,6 +73,7 @@ class Batch:
             near = pressed
             if not alone:
                 near = near and seconds >= NEAR * min(self._limits.cpu_seconds, self._limits.wall_seconds)
+            near |= Outcome.WTLE in ending.flags
             share = seconds / total
             trials.append(
                 Trial(

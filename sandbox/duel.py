@@ -3,8 +3,8 @@
 A test that only compares calls on plain values is decided here (`sandbox.direct`): the judge asks the player (the
 candidate) itself. For any other it stands between the referee (trusted test code, in a jail of its own) and the player,
 and passes messages, one at a time: whoever speaks out of turn, or in another form, loses. Every message of the player is
-decoded strictly before anyone sees it. Each side's time runs on its own clock, so a slow test is the task's fault (JE),
-not the candidate's; unless the candidate has answered so much that no test could cope.
+decoded strictly before anyone sees it. Each side's time runs on its own clock. A test that is killed, or too slow, before
+the candidate answered anything is the task's fault (JE); afterwards the candidate's: no test copes with every answer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from sandbox.verdict import Outcome
 from sandbox.wire import Wire, pump
 
 UNASKED = "protocol: an answer that nobody asked for"
-HEAVY_BYTES, HEAVY_MESSAGES = 64 * 1024, 10_000  # answers beyond this make a test's failure the candidate's
+MAX_OWN = 10_000  # items of its iterators, and calls of the test's functions, that a candidate gives in one test
+TEST_SECONDS = 12.0  # by the clock, for a test that has had an answer; or the limit of the program, if longer
+CHATTY = 10_000  # messages in one test from which on both sides share one clock
 
 
 class Duel:
@@ -34,25 +36,36 @@ class Duel:
         self._player, self._start_referee, self._limits = player, referee, limits
         self._referee: Wire | None = None
         self.player_seconds = self._referee_seconds = 0.0
-        self._num_bytes = self._num_messages = 0
+        self._num_tests = self._num_messages = self._num_own = 0
+        self._heard = False  # anything in this test that may be the candidate's doing
 
     @property
     def wires(self) -> list[Wire]:
         return [self._player] if self._referee is None else [self._player, self._referee]
 
     def play(self, case: AssertCase | SuiteCase) -> Ending:
-        """How a test ends that runs in the referee."""
-        self._num_bytes = self._num_messages = 0
+        """How a test ends that runs in the referee. Raises Again if it came to its limits by what tests before it took."""
+        self._num_messages = self._num_own = 0
+        self._num_tests += 1
         test = _test(case)
         if self._referee is None:
             self._referee = self._start_referee()
         try:
-            self._referee.send(frame({**test, "bound": self._names(test["names"])}))
+            bound = self._names(test["names"])
+            self._heard = any(type(tree) is not dict or set(tree) != {"h"} for _, tree in bound["d"])
+            self._referee.send(frame({**test, "bound": bound}))
             while True:
                 message = self._hear_referee(self._referee)
                 if "end" in message:
                     return self._decide(message)
-                self._referee.send(frame(self._ask(message)))
+                answer = self._ask(message)
+                self._heard = True
+                self._num_own += message.get("do") == "next" or "op" in answer
+                if self._num_own > MAX_OWN:
+                    raise _Over(
+                        alive=False, flags=(Outcome.RE,), detail=f"bad result: more than {MAX_OWN} items or calls"
+                    )
+                self._referee.send(frame(answer))
         except _Over as over:
             return over.ending
 
@@ -125,7 +138,6 @@ class Duel:
         if not in_time or not player.frames or player.overflow or player.broken:
             raise _Over(gone=True)
         data = player.frames.popleft()
-        self._num_bytes += len(data)
         self._num_messages += 1
         try:
             answer: dict[str, Any] = loads(data)
@@ -143,8 +155,12 @@ class Duel:
     def _hear_referee(self, referee: Wire) -> dict[str, Any]:
         """The referee's next message, waited for on its own clock."""
         began = time.monotonic()
-        deadline = began + VALIDATION.wall_seconds - self._referee_seconds
-        in_time = self._wait(lambda: bool(referee.frames or referee.ended or referee.overflow), deadline)
+        left = VALIDATION.wall_seconds - self._referee_seconds
+        if self._heard:
+            left = min(left, max(TEST_SECONDS, self._limits.wall_seconds) - self._referee_seconds)
+        if self._num_messages > CHATTY:
+            left = min(left, self._limits.wall_seconds - self.player_seconds - self._referee_seconds)
+        in_time = self._wait(lambda: bool(referee.frames or referee.ended or referee.overflow), began + left)
         self._referee_seconds += time.monotonic() - began
         if in_time and referee.frames and not referee.overflow:
             try:
@@ -152,8 +168,11 @@ class Duel:
                 return message
             except CodecError:
                 pass
-        if self._num_bytes > HEAVY_BYTES or self._num_messages > HEAVY_MESSAGES:
-            raise _Over(alive=False, flags=(Outcome.RE,), detail="bad result: too large for the test")
+        if self._num_tests > 1:
+            raise Again
+        if self._heard:
+            flag = Outcome.RE if in_time else Outcome.WTLE
+            raise _Over(alive=False, flags=(flag,), detail="bad result: the test came to no end with it")
         raise _Over(alive=False, flags=(Outcome.JE,), detail="the test is faulty: it ended, or took too long")
 
     def _wait(self, until: Callable[[], bool], deadline: float) -> bool:
@@ -166,6 +185,10 @@ def _test(case: AssertCase | SuiteCase) -> dict[str, Any]:
         return {"code": case.code, "prelude": case.prelude, "names": list(case.names)}
     names = suite_names(case.code, case.module)
     return {"suite": case.framework.value, "code": case.code, "module": case.module, "names": list(names)}
+
+
+class Again(Exception):
+    """The test is to be run again, as the first of another duel."""
 
 
 class _Over(Exception):

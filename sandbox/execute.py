@@ -24,7 +24,7 @@ from sandbox.build import Builds, CompileFailed, Runnable
 from sandbox.checkers import text_matches, values_match
 from sandbox.codec import CodecError, encode, frame, loads
 from sandbox.dialogue import converse
-from sandbox.duel import UNASKED, Duel
+from sandbox.duel import UNASKED, Again, Duel
 from sandbox.guest import MAX_CODE
 from sandbox.judge import (
     Dropped,
@@ -233,13 +233,16 @@ class Executor:
                 plan = direct.plan(case) if isinstance(case, AssertCase) and not proxied else None
                 try:
                     ending = duel.decide(plan) if plan else duel.play(case)
-                except direct.Undecided:
+                except (direct.Undecided, Again):
                     break  # it begins a batch of its own
                 batch.add(ending, None, duel.player_seconds - began, proxied=plan is None)
                 if not ending.alive or (stop_early and ending.flags):
                     break
             self._goodbye(duel.wires, batch)
             ended, seen = self._finish(player, kill=True)
+            ended = replace(
+                ended, wall_ms=min(ended.wall_ms, 1000 * duel.player_seconds)
+            )  # the test's time is not its own
         finally:
             for wire in duel.wires:
                 self._finish(wire, kill=True)

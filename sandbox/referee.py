@@ -11,6 +11,7 @@ float are forwarded. `isinstance` asks the candidate's class.
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
@@ -20,7 +21,7 @@ from typing import Any
 from sandbox.codec import CodecError, decode, encode
 from sandbox.guest import Channel, describe, leave
 from sandbox.player import NAMES, TYPES, exception, fault
-from sandbox.suite import install_library, run_suite
+from sandbox.suite import FILE, install_library, run_suite
 
 MAX_ITEMS = 1_000_000  # of an iterator given as an argument, which travels as a list
 _LISTS = (Iterator, range, KeysView, ValuesView, ItemsView)
@@ -57,20 +58,29 @@ class Bench:
         self._functions: list[Any] = []
         self._raised: list[Exception] = []  # by the candidate
         self._heard = False  # has the candidate answered anything?
+        self._typed = False  # has it answered with a type of Python's own, of which the test may make an object?
         self._refused: BadArgument | None = None  # the last one
+        self._swallowed = False  # has it hidden from the test that an assertion failed in a function given to it?
+        self._texts: dict[str, str] = {}  # the test's code, by the names that tracebacks have for it
 
     def run(self, message: Any) -> dict[str, str]:
         """How the test ended: passed, failed, raised (by the candidate), misfit (its answer), undefined or broken."""
         ended = self._run(message)
         if self._refused is not None and ended["end"] == "passed":  # it took that for an exception of the candidate
             return self._blame(self._refused)
+        if self._swallowed and ended["end"] == "passed":
+            return end("failed", "an assertion failed in a function that the test gave to the program")
         return ended
 
     def _run(self, message: Any) -> dict[str, str]:
+        self._texts = {"prelude.py": message.get("prelude", ""), "test.py": message["code"], FILE: message["code"]}
         if "suite" in message:
             bound = decode(message["bound"], self._resolve)
             self._heard = any(type(value) is not Handle for value in bound.values())
-            return run_suite(message, bound, self._blame)
+            ended = run_suite(message, bound, self._blame)
+            if ended["end"] == "empty":
+                return end("misfit" if self._heard else "broken", "it holds no tests, or skips all of them")
+            return ended
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
         names: list[str] = message["names"]
@@ -99,14 +109,18 @@ class Bench:
         trees = [self._encode(value) for value in args]
         named = [[name, self._encode(value)] for name, value in (kwargs or {}).items()]
         self._channel.send({**message, "args": trees, "kwargs": named})
+        failed = False
         while True:
             reply = self._channel.receive()
             if reply is None:
                 leave()
             if "op" not in reply:
                 break
-            self._channel.send(self._serve(reply))
+            served, broken = self._serve(reply)
+            failed |= broken
+            self._channel.send(served)
         self._heard = True
+        self._swallowed |= failed and reply.get("error", {}).get("type") != "AssertionError"
         if "error" in reply:
             error = exception(reply["error"]["type"], [decode(tree) for tree in reply["error"]["args"]])
             if isinstance(error, StopIteration | StopAsyncIteration) and message.get("do") != "next":
@@ -118,17 +132,29 @@ class Bench:
             update(given[key], decode(tree, self._resolve))
         return decode(reply["ok"], self._resolve)
 
-    def _serve(self, message: Any) -> Any:
-        """Run a function of the test for the candidate."""
+    def _serve(self, message: Any) -> tuple[Any, bool]:
+        """Run a function of the test for the candidate: the reply, and whether an assertion failed in it."""
         self._heard = True
         try:
             args = [decode(tree, self._resolve) for tree in message["args"]]
             kwargs = {name: decode(tree, self._resolve) for name, tree in message["kwargs"]}
-            return {"re": self._encode(self._functions[message["r"]](*args, **kwargs))}
+            return {"re": self._encode(self._functions[message["r"]](*args, **kwargs))}, False
         except BadArgument:
             raise
         except (Exception, SystemExit) as error:  # `sys.exit` given to the candidate would end the test well
-            return {"raise": fault(error)}
+            return {"raise": fault(error)}, isinstance(error, AssertionError) and not self._meant(error)
+
+    def _meant(self, error: BaseException) -> bool:
+        """Is this the candidate's, or raised by a `raise` of the test, which may want to see it caught?"""
+        if any(error is raised for raised in self._raised):
+            return True
+        import ast  # here, as few tests need it and every fork would pay for it
+
+        from sandbox.lift import parsed
+
+        file, line = _origin(error)
+        raises = [node for node in ast.walk(parsed(self._texts.get(file, ""))) if isinstance(node, ast.Raise)]
+        return any(node.lineno <= line <= (node.end_lineno or 0) for node in raises)
 
     def _blame(
         self, error: BaseException, failures: tuple[type[BaseException], ...] = (), missing: Sequence[str] = ()
@@ -147,11 +173,21 @@ class Bench:
             link = link.__cause__ or link.__context__
         if any(link is raised for link in chain for raised in self._raised):
             return end("raised", describe(self._raised[-1]))
-        if isinstance(error, Unwieldy) and self._heard:
+        if isinstance(error, BadArgument) and self._heard and (isinstance(error, Unwieldy) or self._typed):
             return end("misfit", str(error))
-        if isinstance(error, BadArgument | NameError | ImportError | SyntaxError):
+        if isinstance(error, BadArgument) or self._is_broken(error):
             return end("broken", describe(error))
         return end("misfit" if self._heard else "broken", type(error).__name__)
+
+    def _is_broken(self, error: BaseException) -> bool:
+        """Would it end so whatever the candidate answers? Its code compiles; what it evaluates may be an answer."""
+        from sandbox.lift import free_names
+
+        if isinstance(error, NameError):  # one that a loop over the answer binds is missing where that is empty
+            return not self._heard or error.name in free_names("\n".join(dict.fromkeys(self._texts.values())))
+        if isinstance(error, ImportError):
+            return not self._heard or _origin(error)[0] in self._texts
+        return isinstance(error, SyntaxError) and not self._heard
 
     def _encode(self, value: Any) -> Any:
         try:
@@ -176,12 +212,23 @@ class Bench:
 
     def _resolve(self, tag: str, payload: Any) -> Any:
         if tag == "g":
+            self._typed = True
             return TYPES[payload]
         if tag == "r":
             return self._functions[payload]
         if payload not in self._handles:
             self._handles[payload] = Handle(self, payload)
         return self._handles[payload]
+
+
+def _origin(error: BaseException) -> tuple[str, int]:
+    """The file, without its folder, and the line where it was raised."""
+    file, line = "", 0
+    trace = error.__traceback__
+    while trace is not None:
+        file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        trace = trace.tb_next
+    return os.path.basename(file), line
 
 
 def end(kind: str, detail: str = "") -> dict[str, str]:

@@ -31,7 +31,7 @@ def install_library(archive: bytes) -> None:
 
 
 def run_suite(message: Any, bound: dict[str, Any], blame: Blame) -> dict[str, str]:
-    """How the suite ended, as in `sandbox.referee.Bench.run`."""
+    """How the suite ended, as in `sandbox.referee.Bench.run`; or empty: no test ran."""
     missing = [name for name in message["names"] if name not in bound]
     if missing:
         return {"end": "undefined", "detail": missing[0]}
@@ -66,7 +66,7 @@ class Tally:
                 return {"end": "failed", "detail": f"{self.num_failed} of {total} tests failed"}
             return self._first
         if not self.num_passed:
-            return {"end": "broken", "detail": "it holds no tests, or skips all of them"}
+            return {"end": "empty", "detail": ""}
         return {"end": "passed", "detail": ""}
 
 

@@ -29,8 +29,8 @@ ENTRY = '[[program]]\nname = "a"\nwhat = "b"\nmust = {stdio = "AC"}\nsource = "p
 
 # Seconds of CPU each. `sandbox selftest` runs them; here they are slow.
 HEAVY = {
-    "callback_storm", "compile_bomb.stdio", "constexpr_bomb.stdio", "huge_answer", "include_device.stdio", "lazy_gen",
-    "macro_bomb.stdio", "many_tags.assert", "many_tags.call", "honest_cpp.stdio", "overload",
+    "callback_storm", "compile_bomb.stdio", "constexpr_bomb.stdio", "endless_answer", "huge_answer", "include_device.stdio",
+    "lazy_gen", "macro_bomb.stdio", "many_tags.assert", "many_tags.call", "honest_cpp.stdio", "overload",
 }  # fmt: skip
 LIGHT_NAMES = [name for name in [*NAMES, *(check.name for check in CHECKS)] if name not in HEAVY]
 
