@@ -1,10 +1,11 @@
 """How fast are completions sampled, beside transformers' `generate` on the same work?
 
-    python benchmarks/generate_throughput.py MODEL [MODEL ...]        # folders of models; default: the quickstart's policy
+    python benchmarks/generate_throughput.py MODEL [MODEL ...] --threads 1 2     # folders; default: the quickstart's policy
 
-Per round and model, the same prompts, samples and lengths go through `coderl.generate` (float32, and bfloat16) and through
-`model.generate` (float32); no stop tokens, so that all make exactly as many. "bare decode" is what the model alone costs: the
-same prefill and steps, nothing else. Ratios are of tokens per second in the same round.
+Per round and model, the same prompts, samples and lengths go through `coderl.generate` (float32, bfloat16, and float32 with
+LoRA adapters on every layer) and through `model.generate` (float32, no adapters); no stop tokens, so that all make exactly as
+many. "bare decode" is what the model alone costs: the same prefill and steps, nothing else. Ratios are of tokens per second in
+the same round.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8, help="of each prompt")
     parser.add_argument("--tokens", type=int, default=64, help="new tokens of each sample")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[torch.get_num_threads()], help="one table for each")
     parser.add_argument("--cpu-time", action="store_true", help="count seconds of cpu time, for a busy machine")
     options = parser.parse_args()
     logging.disable_progress_bar()
@@ -49,16 +51,28 @@ def _measure(name: str, options: argparse.Namespace) -> None:
     texts = [f"# {task.prompt}\n{task.signature}" for task in load(f"easy?limit={options.prompts}")]
     prompts = [tuple(tokenizer(text)["input_ids"]) for text in texts]
     theirs = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
+    settings: dict[str, dict[str, Any]] = {
+        "float32": {},
+        "bfloat16": {"dtype": "bfloat16"},
+        "adapters": {"lora": {"rank": 16}},
+    }
     models = {
-        dtype: load_policy(PolicyConfig(model=name, dtype=dtype), seed=0).model.eval()
-        for dtype in ("float32", "bfloat16")
+        kind: load_policy(PolicyConfig.model_validate({"model": name, **changes}), seed=0).model.eval()
+        for kind, changes in settings.items()
     }
     ways: dict[str, Callable[[], int]] = {
         "generate": lambda: _theirs(theirs, tokenizer, prompts, options),
         "ours": lambda: _ours(models["float32"], tokenizer, prompts, options),
         "ours, bfloat16": lambda: _ours(models["bfloat16"], tokenizer, prompts, options),
+        "ours, adapters": lambda: _ours(models["adapters"], tokenizer, prompts, options),
         "bare decode": lambda: _bare(models["float32"], prompts, options),
     }
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        _rounds(name, ways, options)
+
+
+def _rounds(name: str, ways: dict[str, Callable[[], int]], options: argparse.Namespace) -> None:
     for way in ways.values():  # once for the caches of the libraries
         way()
     kind = "cpu" if options.cpu_time else "clock"
