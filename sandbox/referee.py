@@ -11,6 +11,7 @@ float are forwarded. `isinstance` asks the candidate's class.
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import types
@@ -20,6 +21,7 @@ from typing import Any
 
 from sandbox.codec import CodecError, decode, encode
 from sandbox.guest import Channel, describe, leave
+from sandbox.lift import free_names, parsed
 from sandbox.player import NAMES, TYPES, exception, fault
 from sandbox.suite import FILE, install_library, run_suite
 
@@ -148,10 +150,6 @@ class Bench:
         """Is this the candidate's, or raised by a `raise` of the test, which may want to see it caught?"""
         if any(error is raised for raised in self._raised):
             return True
-        import ast  # here, as few tests need it and every fork would pay for it
-
-        from sandbox.lift import parsed
-
         file, line = _origin(error)
         raises = [node for node in ast.walk(parsed(self._texts.get(file, ""))) if isinstance(node, ast.Raise)]
         return any(node.lineno <= line <= (node.end_lineno or 0) for node in raises)
@@ -181,8 +179,6 @@ class Bench:
 
     def _is_broken(self, error: BaseException) -> bool:
         """Would it end so whatever the candidate answers? Its code compiles; what it evaluates may be an answer."""
-        from sandbox.lift import free_names
-
         if isinstance(error, NameError):  # one that a loop over the answer binds is missing where that is empty
             return not self._heard or error.name in free_names("\n".join(dict.fromkeys(self._texts.values())))
         if isinstance(error, ImportError):
