@@ -34,6 +34,10 @@ IMAGE = "coderl-sandbox:latest"
 LABEL, HOME_LABEL = "coderl.sandbox.judge", "coderl.sandbox.home"
 PREFIX = "sandbox-docker-"
 FIRST_ID = HOST_ID + 0x40_0000  # uids nobody has: one per container, because the kernel counts processes by uid
+INNER_ID = 1000  # where the zygote is root: of programs is the next
+ZYGOTE_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID", "SETPCAP")
+_KERNEL = '" ".join(os.uname()[2:4])'
+KERNEL = " ".join(os.uname()[2:4])
 _numbers = itertools.count()
 MEMORY_BYTES, DISK_BYTES = 4096 * MEBIBYTE, 1024 * MEBIBYTE  # hard bounds of a container
 PROCESSES, INODES = 512, 100_000
@@ -106,10 +110,12 @@ class ContainerBackend(ZygotePool):
             raise SandboxUnavailable(f"no docker: no image {image}: make it with `sandbox image build`") from None
         self._labels: dict[str, str] = self._image.labels
         self._runtime = os.environ.get("CODERL_DOCKER_RUNTIME") or None
+        self._own_kernel = False
         self._probing = threading.Lock()
         self._found: Mapping[str, Any] | None = None
         try:
             _sweep(self._client)
+            self._own_kernel = self._runtime is not None and self._kernel() != KERNEL
             super().__init__()
         except BaseException:
             self._client.close()
@@ -124,6 +130,9 @@ class ContainerBackend(ZygotePool):
         record = get(language)
         if record.in_process:
             return super().toolchain(language)
+        if self._own_kernel and record.compile:
+            fault = f"{language}: what its compiler makes cannot leave the kernel of the runtime {self._runtime}"
+            raise LanguageUnavailable(f"{fault}: unset CODERL_DOCKER_RUNTIME, or use a language that is interpreted")
         with self._probing:
             if self._found is None:
                 self._found = self._probe()
@@ -149,23 +158,50 @@ class ContainerBackend(ZygotePool):
         finally:
             slot.close()
 
+    def _kernel(self) -> str:
+        """What programs under the chosen runtime speak to: gVisor's, a virtual machine's, or this machine's."""
+        import docker.errors
+
+        code = f"import os; print({_KERNEL})"
+        python = str(self._image.labels.get("coderl.python", "python3"))
+        try:
+            output = self._client.containers.run(
+                self._image.id, [python, *FLAGS, "-c", code], remove=True, network_mode="none", read_only=True,
+                cap_drop=["ALL"], security_opt=["no-new-privileges"], runtime=self._runtime,
+            )  # fmt: skip
+        except docker.errors.DockerException as error:
+            reason = str(error).splitlines()[0][:300]
+            raise SandboxUnavailable(f"no docker: nothing runs under the runtime {self._runtime}: {reason}") from None
+        return str(output.decode("utf-8", "replace")).strip()
+
     def _plan(self, binds: tuple[str, ...]) -> tuple[Configure, Callable[[], None]]:
-        group = cgroup.make(f"docker-{next(_numbers)}")
+        # Joining a group from under another kernel would move a thread of that kernel, and no program.
+        group = None if self._own_kernel else cgroup.make(f"docker-{next(_numbers)}")
         return lambda: self._configure(group), group.remove if group else lambda: None
 
     def _start(self, configure: Configure, on_close: Callable[[ZygoteSlot], None]) -> ZygoteSlot:
-        return _ContainerSlot(self._client, self._image, self._runtime, configure, on_close)
+        return _ContainerSlot(self._client, self._image, self._runtime, self._own_kernel, configure, on_close)
 
     def _configure(self, group: cgroup.Group | None) -> tuple[dict[str, Any], list[int]]:
         digest = self._image.id.removeprefix("sha256:")[:12]
         runtime = (f"runtime-{self._runtime}",) if self._runtime else ()
-        layers = ("container", f"image-{digest}", *runtime, "no-network", "read-only", "cap-drop", "container-limits")
+        own = ("own-kernel",) if self._own_kernel else ()
+        layers = (
+            "container",
+            f"image-{digest}",
+            *runtime,
+            *own,
+            "no-network",
+            "read-only",
+            "cap-drop",
+            "container-limits",
+        )
         fds = group.open() if group else {}
         site = self._labels.get("coderl.site", "").split()
         config = {
             "mode": "landlock", "judge": 0, "read": [], "read_root_but": HIDDEN,
-            "write": ["/box/work", "/tmp", "/dev/shm"], "site": site, "host_id": 0, "cgroup": list(fds),
-            "cgroup_layers": group.layers if group else (), "layers": layers,
+            "write": ["/box/work", "/tmp", "/dev/shm"], "site": site, "host_id": INNER_ID, "cgroup": list(fds),
+            "cgroup_layers": group.layers if group else (), "layers": layers, "own_kernel": self._own_kernel,
         }  # fmt: skip
         return config, list(fds.values())
 
@@ -178,10 +214,11 @@ class _ContainerSlot(ZygoteSlot):
         client: Any,
         image: Any,
         runtime: str | None,
+        own_kernel: bool,
         configure: Configure,
         on_close: Callable[[ZygoteSlot], None],
     ) -> None:
-        self._client, self._image, self._runtime = client, image, runtime
+        self._client, self._image, self._runtime, self._own_kernel = client, image, runtime, own_kernel
         self._container: Any = None
         super().__init__("docker", configure, on_close)
 
@@ -224,13 +261,16 @@ class _ContainerSlot(ZygoteSlot):
         import docker.errors
         from docker.types import Mount
 
-        user = FIRST_ID + next(_numbers) % 0x10_0000
+        # A kernel without Landlock, such as gVisor's, needs two users to keep a program off its zygote: there the zygote is
+        # that kernel's root, and may become another. No user of this machine is.
+        user = 0 if self._own_kernel else FIRST_ID + next(_numbers) % 0x10_0000
         tmpfs = f"size={DISK_BYTES},nr_inodes={INODES},uid={user},gid={user},mode=700,exec,nosuid,nodev"
         try:
             return self._client.containers.run(
                 self._image.id,
                 [self._python, *FLAGS, "-c", BOOT],
                 detach=True, auto_remove=True, network_mode="none", read_only=True, cap_drop=["ALL"], privileged=False,
+                cap_add=list(ZYGOTE_CAPABILITIES) if self._own_kernel else [],
                 security_opt=["no-new-privileges"], pids_limit=PROCESSES, mem_limit=MEMORY_BYTES,
                 memswap_limit=MEMORY_BYTES, user=f"{user}:{user}", ipc_mode="private", shm_size=64 * MEBIBYTE,
                 tmpfs={"/box/work": tmpfs, "/tmp": tmpfs}, environment=dict(ENVIRONMENT), working_dir="/",
@@ -265,7 +305,7 @@ def _home() -> str:
 
 def _life(pid: int) -> str:
     """Names a process, and no later one with its number; raises OSError if it is gone."""
-    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    started = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     return f"{pid}:{started}"
 
 

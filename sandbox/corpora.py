@@ -107,7 +107,7 @@ class Specimen:
     request: GradeRequest
     must: tuple[str, ...]  # the outcome of the whole, or of each case; "TLE|WTLE" is either
     each: bool = False  # `must` is of each case
-    gaps: dict[str, str] = field(default_factory=dict)  # backend -> why it cannot stop this
+    gaps: dict[str, str] = field(default_factory=dict)  # backend, integrity or layer -> why it cannot stop this
     harms: tuple[str, ...] = ()
     needs: str = ""
 

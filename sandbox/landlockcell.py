@@ -30,7 +30,8 @@ MAX_PATH = 2000  # characters: looking at what lies deeper would cost more than 
 def build(config: dict[str, Any]) -> LandlockCell:
     """Shut the zygote in as far as it can work. Raises OSError where a required layer is missing."""
     version, rooted, first = sys.landlock_version(), os.geteuid() == 0, os.getpid() == 1
-    if version < 1:
+    own_kernel = config.get("own_kernel", False)  # of a runtime such as gVisor's, which has no Landlock
+    if version < 1 and not (own_kernel and rooted and first):
         raise OSError("Landlock is not switched on: boot with lsm=landlock,... (Linux 5.13 or later)")
     if version < SCOPES_VERSION and not rooted and not first:
         raise OSError(
@@ -73,14 +74,15 @@ class LandlockCell:
             with suppress(OSError):
                 sys.drop_bounding_set()
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
-        self._restrict = sys.landlock_restrict(sys.landlock_ruleset(version, rules))
+        self._restrict = sys.landlock_restrict(sys.landlock_ruleset(version, rules)) if version else _nothing
         sys.load_filter(seccomp.base_filter(shared=not first))()  # a container has sockets of its own
         self._last_steps = (
             sys.set_dumpable(0) if rooted else sys.drop_capabilities(),
             sys.load_filter(seccomp.final_filter(owner=not rooted and not first)),
         )
         self.layers: tuple[str, ...] = (
-            *config["layers"], "landlock", *(["landlock-tcp"] if version >= TCP_VERSION else []),
+            *config["layers"], *(["landlock"] if version else []),
+            *(["landlock-tcp"] if version >= TCP_VERSION else []),
             *(["landlock-scope"] if version >= SCOPES_VERSION else []), "seccomp", "rlimits", "no_new_privs",
             *(["pid-1"] if first else []), *(config["cgroup_layers"] if self._meter else []), *(["uid-drop"] if rooted else []),
             *([] if self._meter else ["address-space-cap"]),
@@ -159,6 +161,10 @@ class LandlockCell:
             finally:
                 os._exit(0)
         os.waitpid(helper, 0)
+
+
+def _nothing() -> None:
+    """In place of Landlock, where there is none."""
 
 
 def _all_but(hidden: Sequence[str], folder: str) -> Iterator[str]:

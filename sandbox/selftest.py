@@ -224,7 +224,7 @@ def _judge(specimen: Specimen, verdict: Verdict, backend: str) -> tuple[State, s
     outcomes = [case.outcome for case in verdict.cases] if specimen.each else [verdict.outcome]
     if len(outcomes) == len(specimen.must) and all(map(_allows, specimen.must, outcomes)):
         return State.OK, ""
-    for reason in (specimen.gaps.get(backend), specimen.gaps.get(verdict.integrity)):
+    for reason in map(specimen.gaps.get, (backend, verdict.integrity, *verdict.isolation.layers)):
         if reason:
             return State.GAP, reason
     return State.WRONG, detail
@@ -272,7 +272,7 @@ def _belongings() -> set[str]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                words = (entry / "stat").read_text().rpartition(")")[2].split()
+                words = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
             except OSError:
                 continue
             if int(words[1]) == me:

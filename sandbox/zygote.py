@@ -11,6 +11,7 @@ from __future__ import annotations
 import _sitebuiltins
 import atexit
 import ctypes
+import errno
 import gc
 import importlib
 import json
@@ -42,6 +43,7 @@ PRELOAD = (  # what most programs import; every further module makes every fork 
 MAX_DESCRIPTORS = 32
 HIGH = 16  # well above the descriptors of a run
 TICK_FLOOR_SECONDS = 0.005  # shortest pause between two looks at the tree's usage
+UNWATCHED_MS = 2  # between two looks at a run that no descriptor tells of
 
 
 def main(descriptor: int) -> NoReturn:
@@ -184,7 +186,10 @@ def send_report(channel: socket.socket, report: dict[str, Any]) -> None:
     try:
         socket.send_fds(channel, [json.dumps(report).encode()], descriptors)
     except OSError:
-        os._exit(0)
+        if not descriptors:
+            os._exit(0)
+        # gVisor hands no file to the outside
+        send_report(channel, {"run": report["run"], **lost("the files that a run leaves cannot be handed over here")})
     for descriptor in descriptors:
         os.close(descriptor)
 
@@ -209,21 +214,22 @@ def supervise(
     channel: socket.socket, judge: int, poller: select.poll, cell: Cell, job: Work, child: int, start: float, armed: int
 ) -> dict[str, Any]:
     """Wait for the run, kill what is left of it, and say what it used."""
-    pidfd = os.pidfd_open(child)
-    poller.register(pidfd, select.POLLIN)
+    pidfd = watch(child)
+    if pidfd >= 0:
+        poller.register(pidfd, select.POLLIN)
     reaped_cpu, killed, wall_exceeded, cpu_exceeded, oom, forbidden = 0.0, False, False, False, False, False
     cores = os.cpu_count() or 1
     backstop = start + job.wall_seconds + min(job.wall_seconds, 2.0)
     pause = min(cell.tick_seconds, job.cpu_seconds / cores)
     while True:
-        ready = dict(poller.poll(max(1, int(pause * 1000))))
+        ready = dict(poller.poll(max(1, int(pause * 1000)) if pidfd >= 0 else UNWATCHED_MS))
         data = channel.recv(1 << 16) if channel.fileno() in ready else b"-"
         if judge in ready or not data:
             cell.kill_all(child)
             os._exit(0)
         if data[:1] == b"K" and struct.unpack_from("<cI", data)[1] == job.number:
             killed = True
-        if pidfd in ready:
+        if pidfd in ready or (pidfd < 0 and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
             break
         more, sigsys = reap(child)
         reaped_cpu += more
@@ -238,8 +244,9 @@ def supervise(
         pause = min(cell.tick_seconds, max(TICK_FLOOR_SECONDS, cpu_left / cores))
     _, status, usage = os.wait4(child, 0)
     wall = time.monotonic() - start
-    poller.unregister(pidfd)
-    os.close(pidfd)
+    if pidfd >= 0:
+        poller.unregister(pidfd)
+        os.close(pidfd)
     more, sigsys = bury(cell, child)
     cpu = reaped_cpu + more + usage.ru_utime + usage.ru_stime
     code = os.waitstatus_to_exitcode(status)
@@ -267,6 +274,16 @@ def supervise(
         if not killed:
             report.update(lost=True, detail="the run could not be isolated, and was not started")
     return report
+
+
+def watch(child: int) -> int:
+    """A descriptor that tells of its end; -1 where the kernel has none (gVisor)."""
+    try:
+        return os.pidfd_open(child)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        return -1
 
 
 def reap(child: int) -> tuple[float, bool]:

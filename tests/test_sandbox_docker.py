@@ -224,6 +224,7 @@ def test_the_runtime_that_is_asked_for_is_taken_or_the_backend_refuses(
     monkeypatch.setenv("CODERL_DOCKER_RUNTIME", "runc")
     backend = open_backend("docker")
     assert "runtime-runc" in backend.isolation.layers
+    assert "own-kernel" not in backend.isolation.layers  # so that it keeps Landlock, and its user
     backend.close()
     monkeypatch.setenv("CODERL_DOCKER_RUNTIME", "no-such-runtime")
     with pytest.raises(SandboxUnavailable, match="no-such-runtime"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ordinary_user import DROP, readable_copy, system_python
 
-from sandbox import seccomp
+from sandbox import landlockcell, seccomp
 from sandbox.landlock import _without
 from sandbox.landlockcell import wipe
 
@@ -165,3 +165,12 @@ def test_hidden_folders_are_left_out_of_what_is_opened(tmp_path: Path) -> None:
 
 def test_without_namespaces_the_filter_refuses_more() -> None:
     assert len(seccomp.base_filter(shared=True)) > len(seccomp.base_filter())
+
+
+def test_a_machine_without_landlock_is_refused_whatever_the_judge_says_of_its_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(landlockcell.sys, "landlock_version", lambda: 0)
+    for own_kernel in (False, True):  # of a runtime; here the zygote is not process 1 of it
+        with pytest.raises(OSError, match="Landlock is not switched on"):
+            landlockcell.build({"own_kernel": own_kernel})

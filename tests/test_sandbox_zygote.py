@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ import pytest
 
 from sandbox.backend import Backend, Job, RunExit, SandboxUnavailable, Slot, open_backend
 from sandbox.limits import Limits
+from sandbox.zygote import send_report
 
 
 @pytest.fixture(scope="module", params=["jail", "plain"])
@@ -118,3 +121,12 @@ def test_closing_twice_is_harmless(backend: Backend) -> None:
 def test_an_unknown_backend_is_named() -> None:
     with pytest.raises(ValueError, match="backend 'jale'"):
         open_backend("jale")
+
+
+def test_where_no_file_can_be_handed_over_the_run_is_lost_and_the_zygote_lives() -> None:
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near, far:
+        descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(254)]  # one too many to send
+        send_report(near, {"run": 7, "exit_code": 0, "descriptors": descriptors})
+        report = json.loads(far.recv(1 << 16))
+    assert report["run"] == 7 and report["lost"] and "cannot be handed over" in report["detail"]
