@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
@@ -104,16 +104,19 @@ def test_a_batch_is_read_or_refused(tree: Any) -> None:
 
 
 @given(st.one_of(BATCH, record(schema=often(1), program=PROGRAM, task=TASK)))
+@example({"schema": 1, "program": {"source": None}, "task": {"cases": [{"stdin": "", "stdout": ""}]}})
 def test_a_request_is_read_or_refused(tree: Any) -> None:
     try:
         request = read_request(tree)
     except FormFault:
         return
+    assert isinstance(request.program.source, str)
     verdict = whole(request, Outcome.IE, "none", Isolation(backend="none"))
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
 
 
 @given(RUN_CODE)
+@example({"code": "print(1)", "language": "python", "files": {"a": "="}})
 def test_run_code_is_read_or_refused(tree: Any) -> None:
     try:
         request = run_code_request(read_run_code(tree))
