@@ -212,6 +212,7 @@ def selftest(
     backend: BackendOption = "auto",
     section: Annotated[str | None, typer.Option(help="Only this section: a letter, A to M.")] = None,
     only: Annotated[str | None, typer.Option(help="Only the program of this name.")] = None,
+    time_factor: Annotated[str, typer.Option(help="Multiplies limits of time; `machine`: measured here.")] = "1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run the shipped hostile and friendly programs on this machine; exit code 1 unless every verdict is right."""
@@ -221,7 +222,8 @@ def selftest(
 
     with _faults():
         specimens, checks = chosen(section, only)
-        report = run_selftest(specimens, checks, backend)
+        times = TimeFactors(machine=read_factor(time_factor, backend))
+        report = run_selftest(specimens, checks, backend, times=times)
     if as_json:
         print(json.dumps(to_json(report), indent=1))
     else:

@@ -83,7 +83,7 @@ def _optional() -> Iterator[Finding]:
         f"{'v2' if 'unified' in parents else 'v1'}: {', '.join(sorted(parents))} writable"
         if memory
         else "memory is not writable: memory is bounded by address space and by polling",
-        _here().groups,
+        cgroup.hand_down() or _here().groups,
         required=False,
     )
 

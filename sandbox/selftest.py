@@ -31,6 +31,7 @@ from sandbox.grader import Grader
 from sandbox.languages import LanguageUnavailable
 from sandbox.selfchecks import CHECKS, Check
 from sandbox.spec import AssertCase, CallCase, GradeRequest, Program, StdioCase
+from sandbox.speed import BY_LANGUAGE, TimeFactors
 from sandbox.verdict import Isolation, Outcome, Verdict
 
 # An honest program that says what an earlier one left where this one can see it.
@@ -125,8 +126,11 @@ def selftest(
     backend: str = "auto",
     lanes: int | None = None,
     on_row: Callable[[Row], None] = lambda row: None,
+    times: TimeFactors = BY_LANGUAGE,
 ) -> Report:
-    """Run `specimens`, then `checks`. Raises SandboxUnavailable if the backend cannot work here."""
+    """Run `specimens`, their limits of time stretched by `times`, then `checks`. Raises SandboxUnavailable if the
+    backend cannot work here.
+    """
     began = time.monotonic()
     before = _belongings()
     rows: dict[int, Row] = {}
@@ -136,11 +140,11 @@ def selftest(
     graders: list[Grader] = []
     try:
         for _ in range(lanes or os.cpu_count() or 1):
-            graders.append(Grader(backend=backend, workers=1))
+            graders.append(Grader(backend=backend, workers=1, times=times))
         (first,) = graders[0].grade([_CANARY])
         isolation = first.isolation
         for _ in range(WAITING_LANES):
-            graders.append(Grader(backend=backend, workers=1))
+            graders.append(Grader(backend=backend, workers=1, times=times))
 
         def run_lane(grader: Grader, work: _Lane) -> None:
             with suppress(queue.Empty):

@@ -266,6 +266,7 @@ def supervise(
         report["fetched"], report["descriptors"] = open_results(cell.folder, job.fetch)
     for key, value in cell.counters().items():
         report[key] = value or report.get(key, False) if isinstance(value, bool) else value
+    report["memory_bytes"] = max(report["memory_bytes"], report.pop("memory_at_least", 0))
     report["cpu_ms"] = max(report["cpu_ms"], 1000 * cpu)
     report["cpu_exceeded"] = cpu_exceeded or report["cpu_ms"] >= 1000 * job.cpu_seconds
     try:

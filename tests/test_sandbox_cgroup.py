@@ -109,3 +109,69 @@ def test_a_meter_of_version_2_sets_joins_and_counts(tmp_path: Path) -> None:
     assert (counters["oom"], counters["pids_exceeded"], counters["cpu_ms"]) == (True, True, 250.0)  # 1.75 s - 1.5 s
     for fd in fds.values():
         os.close(fd)
+
+
+class KernelBefore612:
+    """Reads and writes of the files of a group, by the name of the file: `memory.peak` cannot be written."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, current: int, peak: int):
+        self.numbers = {"memory.current": current, "memory.peak": peak, "memory.events": 0}
+        self.reclaimed: list[int] = []
+        self.fds = {
+            f"unified/{name}": -number for number, name in enumerate((*self.numbers, "memory.max", "memory.reclaim"), 2)
+        }
+        self.names = {fd: name.removeprefix("unified/") for name, fd in self.fds.items()}
+        monkeypatch.setattr(os, "pread", lambda fd, size, offset: b"%d\n" % self.numbers[self.names[fd]])
+        monkeypatch.setattr(os, "pwrite", self.write)
+
+    def write(self, fd: int, data: bytes, offset: int) -> int:
+        name = self.names[fd]
+        if name in self.numbers:
+            raise OSError(9, "Bad file descriptor")
+        if name == "memory.reclaim":
+            self.reclaimed.append(int(data))
+            self.numbers["memory.current"] = 1000
+        return len(data)
+
+
+def test_where_no_new_peak_can_be_begun_a_run_is_charged_what_was_seen_of_it_and_never_an_earlier_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel = KernelBefore612(monkeypatch, current=1000, peak=50_000)
+    meter = cgroup.Meter(kernel.fds)
+    meter.reset(Limits())
+    kernel.numbers |= {"memory.current": 31_000}
+    assert not meter.killed()  # a tick: 31,000 in use
+    kernel.numbers |= {"memory.current": 2_000}
+    assert meter.counters()["memory_at_least"] == 30_000
+    kernel.numbers |= {"memory.peak": 71_000}  # above all earlier runs: this one's
+    assert meter.counters()["memory_at_least"] == 70_000
+    meter.reset(Limits())
+    assert meter.counters()["memory_at_least"] == 0
+    assert kernel.reclaimed == []  # an old peak is nothing that could be reclaimed
+
+
+def test_what_earlier_runs_left_is_reclaimed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = KernelBefore612(monkeypatch, current=5 << 20, peak=9 << 20)
+    meter = cgroup.Meter(kernel.fds)
+    meter.reset(Limits())
+    assert kernel.reclaimed == [5 << 20]
+    kernel.numbers |= {"memory.peak": 10_001_000}
+    assert meter.counters()["memory_at_least"] == 10_000_000  # from 1,000, where it starts after that
+
+
+def test_the_way_to_a_divided_group_of_version_2_is_named_where_it_is_ones_own(tmp_path: Path) -> None:
+    process = machine(tmp_path, ["cgroup2 fs rw"], "0::/scope\n")
+    scope = tmp_path / "fs/scope"
+    scope.mkdir(parents=True)
+    (scope / "cgroup.controllers").write_text("cpu memory\n")
+    (scope / "cgroup.subtree_control").write_text("\n")
+    assert cgroup.hand_down(process) == ""  # no pids to hand down
+    (scope / "cgroup.controllers").write_text("cpu memory pids\n")
+    assert cgroup.hand_down(process) == f"echo +memory +pids > {scope}/cgroup.subtree_control"  # the top group
+    (scope / "cgroup.type").write_text("domain\n")
+    (scope / "cgroup.procs").write_text("17\n")
+    (scope / "all").mkdir()  # in a real one its files come with it
+    assert os.system(f"{cgroup.hand_down(process)} 2>/dev/null") == 0
+    assert (scope / "all/cgroup.procs").read_text() == "17\n"
+    assert (scope / "cgroup.subtree_control").read_text() == "+memory +pids\n"

@@ -17,9 +17,12 @@ from ordinary_user import DROP, readable_copy, system_python
 from sandbox import Outcome
 from sandbox.corpora import FOLDER, STANDARD_CASES, Specimen, read_corpora, read_file
 from sandbox.errors import BadInput
+from sandbox.limits import Limits
 from sandbox.selfchecks import CHECKS, Check
 from sandbox.selftest import Report, Row, State, chosen, selftest
 from sandbox.selftest_table import lines, summary
+from sandbox.spec import GradeRequest, Program, StdioCase
+from sandbox.speed import TimeFactors
 
 SPECIMENS = read_corpora()
 COOPERATIVE_GAPS = {"any_always_equal.program", "cpp_always_equal"}  # where test and program share a process
@@ -119,6 +122,18 @@ def test_a_wrong_verdict_and_a_known_gap_are_told_apart() -> None:
     assert summary(report).startswith(
         "selftest FAILED: jail: 0 ok, 2 wrong, 1 known gaps, 1 not run, nothing left behind"
     )
+
+
+def test_a_factor_of_time_reaches_the_programs() -> None:
+    burns = "import time\nwhile time.process_time() < 0.2: pass\nprint(1)"
+    request = GradeRequest(
+        program=Program(source=burns),
+        cases=(StdioCase(stdin="", stdout="1\n"),),
+        limits=Limits(cpu_seconds=0.1, wall_seconds=5.0),
+    )
+    slow = [specimen("exit0_top.stdio", request=request, must=("AC",))]
+    assert selftest(slow, (), lanes=1).rows[0].got == "TLE"
+    assert selftest(slow, (), lanes=1, times=TimeFactors(machine=20.0)).rows[0].got == "AC"
 
 
 def test_each_case_of_a_list_counts() -> None:
