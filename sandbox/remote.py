@@ -1,19 +1,19 @@
 """Which served grader gets which requests, and what if it goes away?
 
-The `remote` backend: stands where a `Grader` else has its own workers. Requests go out in parcels to the endpoint that is least
-busy for its size. One that fails is set aside for a while and tried again; its parcel goes elsewhere without the verdicts that
-arrived, so that nothing is lost and nothing counted twice. If nobody takes it for `patience_seconds`, or a program alone ends
-server after server, it is IE, with one line that says why: never a failed program. Verdicts keep the isolation and integrity
-that the server stamped.
+The `remote` backend: stands where a `Grader` else has its own workers. A connection that is free takes a parcel of what waits
+by then, so that programs go out while others are still being written, to the endpoint that is least busy for its size. One that
+fails is set aside for a while and tried again; its parcel goes elsewhere without the verdicts that arrived, so that nothing is
+lost and nothing counted twice. If nobody takes it for `patience_seconds`, or a program alone ends server after server, it is
+IE, with one line that says why: never a failed program. Verdicts keep the isolation and integrity that the server stamped.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,12 +44,24 @@ class Done(Protocol):
     def put(self, item: tuple[int, Any]) -> None: ...
 
 
+Texts = tuple[Text, Text]  # of a program and its task
+
+
+@dataclass(slots=True, kw_only=True)
+class _Submission:
+    """Requests of one caller; those in `waiting` are on no connection yet."""
+
+    done: Done
+    dropped: threading.Event
+    waiting: deque[tuple[int, GradeRequest, Texts]] = field(default_factory=deque)
+
+
 @dataclass(slots=True, kw_only=True)
 class _Share:
     """Some requests of one submission; `left` shrinks."""
 
     left: dict[int, GradeRequest]
-    texts: dict[int, tuple[Text, Text]]
+    texts: dict[int, Texts]
     done: Done
     dropped: threading.Event
     call: Call = field(default_factory=Call)
@@ -74,10 +86,11 @@ class RemotePool:
         self._endpoints = [Endpoint(url, token, weaker) for url in dict.fromkeys(endpoints)]
         self._patience = patience_seconds
         self._connections = connections or min(MAX_CONNECTIONS, CONNECTIONS * len(self._endpoints))
-        self._work: queue.SimpleQueue[_Share | None] = queue.SimpleQueue()
+        self._submissions: deque[_Submission] = deque()  # those with requests that wait
         self._threads: list[threading.Thread] = []
         self._shares: list[_Share] = []
         self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
         self.closed = False
         self._meet()
 
@@ -95,32 +108,33 @@ class RemotePool:
         raise SandboxUnavailable(f"the toolchain of {language} is on the servers: ask them for /api/v2/runtimes")
 
     def submit_all(self, requests: Iterable[GradeRequest | RunRequest], done: Done, dropped: threading.Event) -> int:
-        """Hand every request on; how many there are."""
-        count, good = 0, {}
-        for request in requests:
+        """Hand every request on as it is read; how many there are."""
+        submission, texts, count = _Submission(done=done, dropped=dropped), _Texts(), 0
+        for index, request in enumerate(requests):
             answer = self._at_once(request)
             if answer is not None:
-                done.put((count, answer))
+                done.put((index, answer))
             elif isinstance(request, GradeRequest):
-                good[count] = request
+                self._submit(submission, index, request, texts.of(request))
             count += 1
-        texts = _texts(good)
-        size = max(1, min(MAX_PARCEL, -(-len(good) // (2 * self._connections))))
-        numbers = list(good)
+        return count
+
+    def _submit(self, submission: _Submission, index: int, request: GradeRequest, texts: Texts) -> None:
         with self._lock:
             if self.closed:
                 raise RuntimeError("the grader is closed: make a new one")
-            for start in range(0, len(numbers), size):
-                some = numbers[start : start + size]
-                left, own = {i: good[i] for i in some}, {i: texts[i] for i in some}
-                share = _Share(left=left, texts=own, done=done, dropped=dropped)
-                self._shares.append(share)
-                self._work.put(share)
-            while len(self._threads) < min(self._connections, len(self._shares)):
-                thread = threading.Thread(target=self._run, name=f"remote-{len(self._threads)}", daemon=True)
+            if not submission.waiting:
+                self._submissions.append(submission)
+            submission.waiting.append((index, request, texts))
+            num_threads = len(self._threads)
+            if num_threads < self._connections and num_threads < len(self._shares) + self._num_waiting():
+                thread = threading.Thread(target=self._run, name=f"remote-{num_threads}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        return count
+            self._news.notify()
+
+    def _num_waiting(self) -> int:
+        return sum(len(submission.waiting) for submission in self._submissions)
 
     def drop(self, dropped: threading.Event) -> None:
         """Nobody wants the requests of `dropped` any more: the servers hear of it and end what runs."""
@@ -136,10 +150,9 @@ class RemotePool:
                 return
             self.closed = True
             threads, shares = list(self._threads), list(self._shares)
+            self._news.notify_all()
         for share in shares:
             share.call.cut()
-        for _ in threads:
-            self._work.put(None)
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -172,8 +185,30 @@ class RemotePool:
             return whole(request, Outcome.CE, fault, self.isolation)
         return None
 
+    def _next(self) -> _Share | None:
+        """A part of what waits, the smaller the less there is; None once the pool is closed and nothing waits."""
+        with self._news:
+            while not self._submissions:
+                if self.closed:
+                    return None
+                self._news.wait()
+            submission = self._submissions.popleft()
+            waiting = submission.waiting
+            size = min(MAX_PARCEL, -(-len(waiting) // (2 * self._connections)))
+            some = [waiting.popleft() for _ in range(size)]
+            if waiting:
+                self._submissions.append(submission)  # the others come first
+            share = _Share(
+                left={i: request for i, request, _ in some},
+                texts={i: texts for i, _, texts in some},
+                done=submission.done,
+                dropped=submission.dropped,
+            )
+            self._shares.append(share)
+            return share
+
     def _run(self) -> None:
-        while (share := self._work.get()) is not None:
+        while (share := self._next()) is not None:
             try:
                 self._grade(share, dict(share.left))
             except Exception as error:  # a fault of ours must not end the thread; it is no verdict on a program either
@@ -255,16 +290,20 @@ class RemotePool:
                 share.done.put((i, whole(request, Outcome.IE, line, self.isolation)))
 
 
-def _texts(requests: dict[int, GradeRequest]) -> dict[int, tuple[Text, Text]]:
-    """The program and the task of each as JSON; a task that many share is written once."""
-    tasks: dict[tuple[Any, ...], Text] = {}
-    found = {}
-    for i, request in requests.items():
-        shared = (id(request.cases), request.limits, id(request.checker), id(request.groups), request.stop_early)
-        if shared not in tasks:
-            tasks[shared] = _text(task_to_json(request))
-        found[i] = (_text(program_to_json(request.program)), tasks[shared])
-    return found
+class _Texts:
+    """The program and the task of each request as JSON; a task that many share is written once."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[tuple[Any, ...], tuple[Text, GradeRequest]] = {}  # the request keeps the ids its own
+
+    def of(self, request: GradeRequest) -> Texts:
+        shared = (
+            *(id(request.cases), request.limits, id(request.checker), id(request.groups)),
+            *(request.stop_early, request.coverage),
+        )
+        if shared not in self._tasks:
+            self._tasks[shared] = _text(task_to_json(request)), request
+        return _text(program_to_json(request.program)), self._tasks[shared][0]
 
 
 def _text(record: dict[str, Any]) -> Text:

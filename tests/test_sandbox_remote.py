@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import queue
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from sandbox import (
     StdioCase,
     Verdict,
 )
+from sandbox.endpoint import Call, Endpoint, Parcel
 from sandbox.requests_json import part, task_to_json
 from sandbox.spec import Case
 from sandbox.verdict import CaseResult, Integrity, Isolation
@@ -130,6 +132,47 @@ def test_async_and_streamed_verdicts_come_once_each(served: Served) -> None:
         assert sorted(asyncio.run(work(grader))) == list(range(30))
         assert sorted(index for index, _ in grader.stream(iter(echoes(30)))) == list(range(30))
         assert grader.grade([]) == []
+
+
+def test_a_program_is_graded_while_the_next_is_still_being_written(served: Served) -> None:
+    done: queue.SimpleQueue[tuple[int, Verdict]] = queue.SimpleQueue()
+    arrived = []
+
+    def written() -> Iterator[GradeRequest]:
+        for request in echoes(3):
+            yield request
+            arrived.append(done.get(timeout=60))  # raises Empty where a pool reads all of them first
+
+    with remote(served.endpoint) as grader:
+        assert grader._pool.submit_all(written(), done, threading.Event()) == 3
+    assert [(index, verdict.outcome) for index, verdict in arrived] == [(0, "AC"), (1, "WA"), (2, "AC")]
+
+
+def test_programs_that_wait_for_a_connection_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, written = [], threading.Event()
+
+    def grade(endpoint: Endpoint, parcel: Parcel, call: Call) -> Iterator[tuple[str, Verdict]]:
+        assert written.wait(60)
+        sizes.append(len(parcel.items))
+        for name, *_ in parcel.items:
+            yield name, PLAIN
+
+    def requests() -> Iterator[GradeRequest]:
+        yield from echoes(200)
+        written.set()
+
+    monkeypatch.setattr(Endpoint, "grade", grade)
+    with impostor(INFO, send(b"")) as url, remote(url, workers=1) as grader:
+        assert sorted(index for index, _ in grader.stream(requests())) == list(range(200))
+    # the first parcel is what was there by then, 1 to 64; then half of what waits, at most 64
+    assert sum(sizes) == 200 and max(sizes) == 64 and len(sizes) <= 11
+
+
+def test_coverage_is_asked_for_with_the_requests_that_want_it_alone(served: Served) -> None:
+    request = request_for("def f(x, y): return x", CALL)
+    with remote(served.endpoint, workers=1) as grader:
+        plain, covered = grader.grade([request, replace(request, coverage=True)])
+    assert (plain.coverage is None, covered.coverage is None) == (True, False)
 
 
 def test_what_nobody_wants_any_more_ends_on_the_server(served: Served) -> None:
