@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 
-from coderl.errors import ConfigError, TrainingStopped
+from coderl import zero
+from coderl.errors import TrainingStopped
 from coderl.experience import Example, collate, pack
 from coderl.functional import learning_rate_factor, token_weights
+from coderl.launch import check_launch
 from coderl.methods.base import Experience, Method
 from coderl.seeds import derive
-from coderl.sharding import assign, full, full_state, is_sharded, load_full_state
+from coderl.sharding import assign, full, is_sharded
 from coderl.step_time import parts, whole
 from coderl.watched import Metrics, Watched, merged, of_all
 from coderl.workbench import Workbench
@@ -36,7 +38,7 @@ class Trainer:
         self.bench, self.method, self.label, self.step = bench, method, label, 0
         self._accelerator = bench.accelerator
         modules = method.modules()
-        _check_launch(self._accelerator, label, list(modules))
+        check_launch(self._accelerator, label, list(modules), bench.config.policy)
         self._base_rates = {name: part.learning_rate for name, part in modules.items()}
         config = method.config.optimizer
         groups = [
@@ -44,7 +46,8 @@ class Trainer:
             for name, part in modules.items()
         ]
         optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)
-        prepared = self._accelerator.prepare(optimizer, *(part.module for part in modules.values()))
+        wrapped = [part.module for part in modules.values()]
+        prepared = zero.prepare(self._accelerator, optimizer, wrapped, config.max_grad_norm)
         self._optimizer: Any = prepared[0]
         self._engines = dict(zip(modules, prepared[1:], strict=True))
         method.wrap(self._engines)
@@ -75,7 +78,8 @@ class Trainer:
             }
             for name, engine in self._engines.items()
         }
-        return {"weights": weights, "optimizer": full_state(self._optimizer), "method": self.method.state()}
+        optimizer = zero.whole_state(self._accelerator, self._optimizer)
+        return {"weights": weights, "optimizer": optimizer, "method": self.method.state()}
 
     def load_state(self, state: dict[str, Any], step: int) -> None:
         """Inverse of `state`."""
@@ -83,7 +87,7 @@ class Trainer:
             for key, parameter in self._accelerator.unwrap_model(engine).named_parameters():
                 if parameter.requires_grad:
                     assign(parameter, state["weights"][name][key])
-        load_full_state(self._optimizer, state["optimizer"])
+        zero.load_whole_state(self._accelerator, self._optimizer, state["optimizer"])
         self.method.load_state(state["method"])
         self.step = step
 
@@ -121,7 +125,7 @@ class Trainer:
         weights = self._weights(examples)
         active = [i for i, example in enumerate(examples) if example.valid and not example.idle]
         watching = bool(active)
-        if not active and self._accelerator.num_processes > 1:
+        if not active and (self._accelerator.num_processes > 1 or zero.is_used(self._accelerator)):
             examples, active, weights = stand_in, [0], [0.0]  # all must take part in the exchange of gradients
         policy = self.bench.policy
         chosen = [examples[i] for i in active]
@@ -130,7 +134,8 @@ class Trainer:
             for rows in pack(chosen, self.method.config.micro_batch_tokens, packed=policy.packed)
         ]
         num_counted = len(batches)
-        if any(map(is_sharded, self._engines.values())):  # then all processes must go forward equally often
+        if zero.is_used(self._accelerator) or any(map(is_sharded, self._engines.values())):
+            # all processes must then go forward equally often
             batches += batches[:1] * (max(self._everywhere(num_counted)) - num_counted)
         self._optimizer.zero_grad(set_to_none=True)
         watched = Watched()
@@ -142,12 +147,13 @@ class Trainer:
                 policy.device,
                 packed=policy.packed,
             )
-            with self._sync(last=number == len(batches) - 1):
+            with self._sync(last=(last := number == len(batches) - 1)):
                 token_loss, watch = self.method.loss(batch, step)
                 loss = (batch.weights * token_loss).sum()
                 if not torch.isfinite(loss):
                     raise self._stopped(f"the loss is {loss.item()}")
-                self._accelerator.backward(loss * self._accelerator.num_processes)  # processes average their gradients
+                scaled = loss * self._accelerator.num_processes  # processes average their gradients
+                zero.backward(self._accelerator, scaled, next(iter(self._engines.values())), last=last)
             if watching and number < num_counted:
                 watched.add(loss.item(), watch, batch.mask)
         norms = {f"grad_norm/{name}": self._clip(engine) for name, engine in self._engines.items()}
@@ -171,14 +177,13 @@ class Trainer:
 
     def _sync(self, *, last: bool) -> contextlib.ExitStack:
         stack = contextlib.ExitStack()
-        if not last:
+        if not last and not zero.is_used(self._accelerator):
             for engine in self._engines.values():
                 stack.enter_context(self._accelerator.no_sync(engine))
         return stack
 
     def _clip(self, engine: Any) -> float:
-        parameters = [p for p in engine.parameters() if p.grad is not None]
-        norm = float(self._accelerator.clip_grad_norm_(parameters, self.method.config.optimizer.max_grad_norm) or 0.0)
+        norm = zero.clip(self._accelerator, engine, self.method.config.optimizer.max_grad_norm)
         if not math.isfinite(norm):
             raise self._stopped(f"the gradient norm is {norm}")
         return norm
@@ -186,15 +191,3 @@ class Trainer:
     def _stopped(self, fault: str) -> TrainingStopped:
         remedy = "resume from the last checkpoint with a lower learning rate"
         return TrainingStopped(f"{self.label} step {self.step}: {fault}; {remedy}")
-
-
-def _check_launch(accelerator: Any, label: str, modules: list[str]) -> None:
-    """Raises ConfigError for a way of sharding that this loop would not do right."""
-    kind = accelerator.distributed_type
-    if kind == "DEEPSPEED" or (kind == "FSDP" and not accelerator.is_fsdp2):
-        raise ConfigError(
-            f"{label}: {kind.value} is not supported, FSDP 2 is: launch with configs/accelerate/fsdp.yaml"
-        )
-    if kind == "FSDP" and modules != ["policy"]:
-        names = ", ".join(modules)
-        raise ConfigError(f"{label}: FSDP shards the policy alone, and this stage trains {names}: launch without it")

@@ -8,14 +8,18 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
-from coderl.config import RunConfig, parse  # noqa: E402
+from accelerate.utils import DistributedType  # noqa: E402
+
+from coderl.config import PolicyConfig, RunConfig, parse  # noqa: E402
 from coderl.errors import ConfigError  # noqa: E402
+from coderl.launch import check_launch  # noqa: E402
 from coderl.pairs import Pair, write_pairs  # noqa: E402
 from coderl.run_folder import RunFolder  # noqa: E402
 from coderl.store import RolloutStore  # noqa: E402
@@ -53,16 +57,25 @@ from coderl.run_folder import RunFolder
 from coderl.train import run
 
 rank = os.environ.get("RANK", "0")
-if os.environ.get("SHARDED"):  # accelerate gives FSDP to accelerators alone: on a CPU it has to be told
+if sharded := os.environ.get("SHARDED"):  # accelerate shards for accelerators alone: on a CPU it has to be told
     import coderl.train
-    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+    from accelerate import PartialState
+    from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin
 
     class Sharded(coderl.train.Accelerator):
         def __init__(self, **options):
             super().__init__(**options)
-            plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
-            self.state.distributed_type = DistributedType.FSDP
-            self.state._shared_state["fsdp_plugin"] = plugin
+            if sharded == "FSDP":
+                plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
+                self.state._shared_state["fsdp_plugin"] = plugin
+            else:
+                plugin = DeepSpeedPlugin(zero_stage=int(os.environ["ZERO_STAGE"]))
+                plugin.set_mixed_precision("no")
+                plugin.select(_from_accelerator_state=True)
+                self.state._shared_state["deepspeed_plugins"] = plugin
+                self.deepspeed_engine_wrapped = None
+            self.state.distributed_type = DistributedType(sharded)
+            PartialState._shared_state["distributed_type"] = DistributedType(sharded)  # which later states copy
 
     coderl.train.Accelerator = Sharded
 
@@ -212,18 +225,32 @@ def test_two_processes_sample_grade_and_store_the_same_in_the_same_order(runs, n
     assert len({reward for *_, reward in kept[0]}) > 2  # else a wrong advantage could not be seen
 
 
+FSDP = {"SHARDED": "FSDP"}
+ZERO = {"SHARDED": "DEEPSPEED", "DS_ACCELERATOR": "cpu"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["grpo", "dpo"])
-def test_weights_sharded_over_two_processes_are_those_of_one(base, tmp_path, method):
-    """FSDP: gradients, samples, metrics and the saved model, in a run of three stages that is resumed once."""
+@pytest.mark.parametrize(
+    ("method", "flags"),
+    [
+        pytest.param("grpo", FSDP, id="grpo-fsdp"),
+        pytest.param("dpo", FSDP, id="dpo-fsdp"),
+        pytest.param("grpo", {**ZERO, "ZERO_STAGE": "2"}, id="grpo-zero2"),
+        pytest.param("dpo", {**ZERO, "ZERO_STAGE": "1"}, id="dpo-zero1"),
+    ],
+)
+def test_training_sharded_over_two_processes_is_that_of_one(base, tmp_path, method, flags):
+    """FSDP and DeepSpeed: gradients, samples, metrics and the saved model, in a run of three stages that is resumed once."""
     import shutil
 
     import yaml
     from safetensors.torch import load_file
 
-    section = {**RUNS[method], **OPTIMIZER, "checkpoint_every": 1}
+    if "ZERO_STAGE" in flags:
+        pytest.importorskip("deepspeed")
+    section = {**RUNS[method], **OPTIMIZER, "checkpoint_every": 1, "micro_batch_tokens": 100}  # several of each process
     section |= {"pairs": [str(base / "pairs.jsonl")]} if method == "dpo" else {}
-    sft = {**OFFLINE, **OPTIMIZER}
+    sft = {**OFFLINE, **OPTIMIZER, "micro_batch_tokens": 200}
     folders = {}
     for count, place in ((1, tmp_path / "alone"), (2, tmp_path / "sharded")):
         place.mkdir()
@@ -231,10 +258,16 @@ def test_weights_sharded_over_two_processes_are_those_of_one(base, tmp_path, met
         settings = config(place, method, RunFolder.open(base / "sft").model_dir("0_sft"), **stages)
         path = place / "run.yaml"
         path.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-        launch(count, base / "worker.py", path, **{"SHARDED": "1"} if count == 2 else {})
+        launch(count, base / "worker.py", path, **flags if count == 2 else {})
         folders[count] = RunFolder.open(place / method)
-    for one, two in zip(*(gradients(tmp_path, place, method) for place in ("alone", "sharded")), strict=True):
-        assert float((two - one).norm() / one.norm()) < 1e-5
+    sharded = gradients(tmp_path, "sharded", method)
+    if "ZERO_STAGE" in flags:  # each process steps with its part of them, the last with zeros at its end
+        sharded = [
+            torch.cat(pair) for pair in zip(sharded, gradients(tmp_path, "sharded", method, rank=1), strict=True)
+        ]
+    for one, two in zip(gradients(tmp_path, "alone", method), sharded, strict=True):
+        assert not two[len(one) :].any()
+        assert float((two[: len(one)] - one).norm() / one.norm()) < 1e-5
 
     def values(folder: RunFolder) -> list[dict]:
         found = [json.loads(line).get("values", {}) for line in folder.metrics_path.read_text().splitlines()]
@@ -247,13 +280,18 @@ def test_weights_sharded_over_two_processes_are_those_of_one(base, tmp_path, met
     for name, tensor in saved[0].items():
         torch.testing.assert_close(saved[1][name], tensor, rtol=1e-4, atol=1e-6)
 
-    newest = sorted(folders[2].checkpoints_dir.glob("stage002*"))
-    for path in newest:  # as if it had been killed before the evaluation and the last step
-        shutil.rmtree(path)
     kept = values(folders[2])
-    launch(2, base / "worker.py", tmp_path / "sharded" / "run.yaml", SHARDED="1", RESUME="1")
-    for one, two in zip(kept, values(folders[2]), strict=True):
-        assert two == pytest.approx(one, rel=1e-6, abs=1e-7, nan_ok=True)
+    for count, environment, rounding in (
+        (2, flags, 1e-6),
+        (1, {}, 1e-4),
+    ):  # on as it was launched, and without sharding
+        for path in folders[2].checkpoints_dir.glob(
+            "stage002*"
+        ):  # as if killed before the evaluation and the last step
+            shutil.rmtree(path)
+        launch(count, base / "worker.py", tmp_path / "sharded" / "run.yaml", **environment, RESUME="1")
+        for one, two in zip(kept, values(folders[2]), strict=True):
+            assert two == pytest.approx(one, rel=rounding, abs=rounding / 10, nan_ok=True)
 
 
 def test_fewer_prompts_than_processes_is_one_clear_line(tmp_path):
@@ -273,25 +311,53 @@ def test_accelerate_reads_the_launch_configs(path):
     assert settings.num_processes == 8
     if settings.distributed_type == "FSDP":
         assert settings.fsdp_config["fsdp_version"] == 2
+    if settings.distributed_type == "DEEPSPEED":
+        chosen = settings.deepspeed_config
+        plugin = SimpleNamespace(
+            zero_stage=chosen["zero_stage"],
+            deepspeed_config={
+                "zero_optimization": {"offload_optimizer": {"device": chosen["offload_optimizer_device"]}}
+            },
+        )
+        accelerator = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED, deepspeed_plugin=plugin)
+        check_launch(accelerator, "1_grpo", ["policy"], PolicyConfig(model="new:"))
 
 
 @pytest.mark.parametrize(
     ("kind", "is_fsdp2", "modules", "fault"),
     [
-        ("DEEPSPEED", False, ["policy"], "DEEPSPEED is not supported"),
+        (
+            "DEEPSPEED",
+            False,
+            ["policy", "critic"],
+            "DEEPSPEED shards the policy alone, and this stage trains policy, critic",
+        ),
         ("FSDP", False, ["policy"], "FSDP is not supported, FSDP 2 is"),
         ("FSDP", True, ["policy", "critic"], "this stage trains policy, critic"),
         ("FSDP", True, ["member_0"], "this stage trains member_0"),
     ],
 )
 def test_a_launch_that_would_go_wrong_is_one_clear_line(kind, is_fsdp2, modules, fault):
-    from types import SimpleNamespace
-
-    from accelerate.utils import DistributedType
-
-    from coderl.loop import _check_launch
-
     accelerator = SimpleNamespace(distributed_type=DistributedType(kind), is_fsdp2=is_fsdp2)
     with pytest.raises(ConfigError, match=fault):
-        _check_launch(accelerator, "1_ppo", modules)
-    _check_launch(SimpleNamespace(distributed_type=DistributedType("MULTI_GPU"), is_fsdp2=False), "1_ppo", modules)
+        check_launch(accelerator, "1_ppo", modules, PolicyConfig(model="new:"))
+    check_launch(
+        SimpleNamespace(distributed_type=DistributedType("MULTI_GPU")), "1_ppo", modules, PolicyConfig(model="new:")
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "offload", "policy", "fault"),
+    [
+        (3, "none", {}, "ZeRO stage 3 with the optimizer offloaded to none is not supported"),
+        (2, "cpu", {}, "ZeRO stage 2 with the optimizer offloaded to cpu is not supported"),
+        (2, "none", {"dtype": "bfloat16"}, "not bfloat16 with autocast none"),
+        (1, "none", {"autocast": "bfloat16"}, "not float32 with autocast bfloat16"),
+    ],
+)
+def test_what_deepspeed_was_never_seen_to_train_right_is_refused(stage, offload, policy, fault):
+    zero = {"stage": stage, "offload_optimizer": {"device": offload}}
+    plugin = SimpleNamespace(zero_stage=stage, deepspeed_config={"zero_optimization": zero})
+    accelerator = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED, deepspeed_plugin=plugin)
+    with pytest.raises(ConfigError, match=fault):
+        check_launch(accelerator, "1_grpo", ["policy"], PolicyConfig(model="new:", **policy))
