@@ -51,6 +51,7 @@ def build(config: dict[str, Any], judge: int) -> JailCell:
     os.close(answer_write)
     if os.getpid() != 1:
         raise OSError("the zygote is not process 1 of a pid namespace")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # only what process 1 catches reaches it from inside
     sys.prctl(sys.PR_SET_PDEATHSIG, signal.SIGKILL)
     # Who is in the group `gid` sees all processes. As root that is the zygote alone; without root it shares its gid.
     enter_root(config["binds"], config["hide"], process_group=config["host_id"] if rooted else INSIDE_ID)

@@ -278,6 +278,17 @@ def test_killing_everyone_kills_only_oneself(run: Runner) -> None:
     assert output == "done\n"
 
 
+def test_process_1_catches_no_signal_so_that_none_from_inside_reaches_it(run: Runner, slot: Slot) -> None:
+    run("pass")
+    statuses = [
+        Path(f"/proc/{pid}/status").read_text().split() for pid in [zygote_of(slot), *descendants(zygote_of(slot))]
+    ]
+    caught = [
+        int(words[words.index("SigCgt:") + 1], 16) for words in statuses if words[words.index("NSpid:") + 2] == "1"
+    ]
+    assert caught == [0]
+
+
 def test_a_fork_bomb_is_clean_in_two_seconds(run: Runner) -> None:
     start = time.monotonic()
     usage, _ = run(
