@@ -21,7 +21,7 @@ from coderl.rewards import reward_parts, total
 from coderl.rollout import Rollout
 from coderl.seeds import derive
 from coderl.watchdog import doing
-from coderl.workbench import Workbench
+from coderl.workbench import Workbench, gather
 from sandbox import Status, Verdict
 from tasks.task import Task
 
@@ -56,7 +56,8 @@ def collect(
     The same task may stand in `tasks` more than once; the seeds then differ. `repeats` says for each how often the step has
     had it before (in other calls, or processes); None: count within `tasks`. With `stop_early` the cases after a failed one are
     not run, which is enough to tell a pass from a failure. With `coverage` the verdicts say which lines ran.
-    Raises TrainingStopped when more than `sandbox.max_unscorable` of the verdicts are UNSCORABLE.
+    All processes call it together, one with nothing to sample too. Raises TrainingStopped, in all of them, when more than
+    `sandbox.max_unscorable` of the verdicts of all are UNSCORABLE.
     """
     config, policy = bench.config, bench.policy
     started = time.perf_counter()
@@ -118,11 +119,9 @@ def collect(
         verdicts,
         max_new_tokens=max_new_tokens,
     )
-    return Collected(
-        rollouts=rollouts,
-        generate_seconds=generated - started,
-        grade_seconds=time.perf_counter() - generated,
-    )
+    graded = time.perf_counter()
+    _stop_if_unscorable(bench, rollouts)
+    return Collected(rollouts=rollouts, generate_seconds=generated - started, grade_seconds=graded - generated)
 
 
 def _rewarded(
@@ -148,15 +147,26 @@ def _rewarded(
             reference_verdict=verdicts.get((task.id, task.reference, True)) if weighs_time else None,
         )
         rollouts.append(draft.with_(verdict=verdict, reward_parts=parts, reward=total(parts)))
-    unscorable = [r for r in rollouts if math.isnan(r.reward)]
-    if len(unscorable) > bench.config.sandbox.max_unscorable * len(rollouts):
-        worst = unscorable[0]
-        assert worst.verdict is not None
-        raise TrainingStopped(
-            f"{len(unscorable)} of {len(rollouts)} verdicts are unscorable (limit {bench.config.sandbox.max_unscorable:.0%}), "
-            f"e.g. task {worst.task_id}: {worst.verdict.outcome} {worst.verdict.detail}; `sandbox doctor` checks this machine"
-        )
     return rollouts
+
+
+def _stop_if_unscorable(bench: Workbench, rollouts: Sequence[Rollout]) -> None:
+    """Raises TrainingStopped by the share over all processes, so that none waits for another that stopped."""
+    unscorable = [r for r in rollouts if math.isnan(r.reward)]
+    example = ""
+    if unscorable:
+        verdict = unscorable[0].verdict
+        assert verdict is not None
+        example = f"task {unscorable[0].task_id}: {verdict.outcome} {verdict.detail}"
+    everywhere = gather(bench, [(len(unscorable), len(rollouts), example)])
+    count, total_count = sum(n for n, _, _ in everywhere), sum(n for _, n, _ in everywhere)
+    limit = bench.config.sandbox.max_unscorable
+    if count > limit * total_count:
+        example = max(everywhere)[2]  # of the process that has most of them
+        raise TrainingStopped(
+            f"{count} of {total_count} verdicts are unscorable (limit {limit:.0%}), e.g. {example}; "
+            "`sandbox doctor` checks this machine"
+        )
 
 
 def rollout_metrics(rollouts: Sequence[Rollout], num_visible: dict[str, int]) -> dict[str, float]:

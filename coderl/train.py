@@ -25,7 +25,7 @@ from coderl.config import LearnedRewardConfig, RunConfig, StageConfig
 from coderl.config.run import ONLINE
 from coderl.engines import open_engine
 from coderl.errors import ConfigError, TrainingStopped
-from coderl.evaluate.passrate import Evaluation, evaluate, gather
+from coderl.evaluate.passrate import Evaluation, evaluate
 from coderl.learned import Divergence, load_learned
 from coderl.loop import Trainer
 from coderl.methods.base import Method
@@ -51,7 +51,7 @@ from coderl.stages.sample import sample
 from coderl.step_time import budget
 from coderl.store import RolloutStore
 from coderl.watchdog import place, watchdog
-from coderl.workbench import Workbench, open_grader
+from coderl.workbench import Workbench, gather, open_grader
 from tasks.registry import load as load_tasks
 from tasks.task import Task
 

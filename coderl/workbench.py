@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate import Accelerator
 
@@ -22,6 +22,8 @@ from sandbox import Grader
 from sandbox.grader import default_workers, num_cores
 from sandbox.speed import TimeFactors, machine_factor
 from tasks.task import Task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,15 @@ class Workbench:
     def share(self, items: list[Any]) -> list[Any]:
         """This process's part of `items`: every num_processes-th."""
         return items[self.accelerator.process_index :: self.accelerator.num_processes]
+
+
+def gather(bench: Workbench, items: list[T]) -> list[T]:
+    """The items of all processes, on every process."""
+    if bench.accelerator.num_processes == 1:
+        return items
+    from accelerate.utils import gather_object
+
+    return list(gather_object(items))
 
 
 def open_grader(config: SandboxConfig, tasks: Sequence[Task] = ()) -> VerdictCache:

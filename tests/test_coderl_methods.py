@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -279,6 +280,23 @@ def test_when_every_group_is_flat_the_gate_gives_up_and_nothing_is_learned():
 def test_too_many_unscorable_verdicts_stop_the_run():
     method = Grpo(b := bench(["IE", "IE", "IE", "AC"]), b.config.grpo, "0_grpo")
     with pytest.raises(TrainingStopped, match=r"9 of 12 verdicts are unscorable.*sandbox doctor"):
+        method.collect(0)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "fault"),
+    [  # (unscorable, all, example) of the other process; this one has 12 verdicts, the limit is 0.5
+        (["AC"], (11, 12, "task x: IE lost"), ""),
+        (["IE"], (0, 12, ""), ""),
+        (["AC"], (24, 24, "task x: IE lost"), r"24 of 36 verdicts are unscorable \(limit 50%\), e.g. task x: IE lost"),
+        (["IE"], (1, 12, "task x: IE lost"), r"13 of 24 verdicts are .*, e.g. task generated/compose"),
+        (["IE"], (0, 0, ""), "12 of 12 verdicts are unscorable"),  # it had nothing to sample
+    ],
+)
+def test_the_share_of_unscorable_verdicts_is_that_of_all_processes(monkeypatch, own, other, fault):
+    monkeypatch.setattr("coderl.collect.gather", lambda _, items: [*items, other])
+    method = Grpo(b := bench(own), b.config.grpo, "0_grpo")
+    with pytest.raises(TrainingStopped, match=fault) if fault else nullcontext():
         method.collect(0)
 
 

@@ -294,6 +294,36 @@ def test_training_sharded_over_two_processes_is_that_of_one(base, tmp_path, meth
             assert two == pytest.approx(one, rel=rounding, abs=rounding / 10, nan_ok=True)
 
 
+@pytest.mark.parametrize(("rank", "shares"), [(0, ["a", "c", "e"]), (1, ["b", "d", ""])])
+def test_processes_ask_for_samples_equally_often_in_an_evaluation(monkeypatch, tmp_path, rank, shares):
+    """What they exchange about unscorable verdicts each time would else be waited for in vain."""
+    from contextlib import nullcontext
+    from types import SimpleNamespace
+
+    from coderl.evaluate import passrate
+
+    found, progress = [], []
+
+    def collect(_bench, tasks, **_):
+        found.append("".join(tasks))
+        return SimpleNamespace(rollouts=[])
+
+    monkeypatch.setattr(passrate, "collect", collect)
+    monkeypatch.setattr(passrate, "gather_shares", lambda _bench, rollouts, _num_each: rollouts)
+    monkeypatch.setattr(passrate, "score", lambda *_, **__: None)
+    settings = config(tmp_path, "sft", "new:", generation={"batch_size": 1})
+    bench = SimpleNamespace(
+        config=settings,
+        accelerator=SimpleNamespace(num_processes=2),
+        policy=SimpleNamespace(gathered=nullcontext),
+        share=lambda items: items[rank::2],
+    )
+    on_progress = lambda *counts: progress.append(counts)
+    passrate.evaluate(bench, settings.eval, list("abcde"), label="eval", step=0, on_progress=on_progress)
+    assert found == shares
+    assert progress == [(2, 5), (4, 5), (5, 5)]
+
+
 def test_fewer_prompts_than_processes_is_one_clear_line(tmp_path):
     from coderl.train import _check_share
 

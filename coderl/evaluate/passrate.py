@@ -16,7 +16,7 @@ from coderl.evaluate.breakdown import BestOf, Group, Tally
 from coderl.evaluate.diversity import Diversity, diversity
 from coderl.rollout import Rollout
 from coderl.run_folder import json_bytes
-from coderl.workbench import Workbench
+from coderl.workbench import Workbench, gather
 from sandbox import Status
 from tasks.task import Task
 
@@ -82,14 +82,14 @@ def evaluate(
 
     Sampling seeds depend on the run's seed and the task only, so that two evaluations of one run differ by the policy alone.
     """
-    own = bench.share(list(tasks))
     rollouts: list[Rollout] = []
     per_chunk = max(1, 2 * bench.config.generation.batch_size // config.samples_per_task)
-    with bench.policy.gathered():  # processes need not sample equally often
-        for start in range(0, len(own), per_chunk):
+    per_chunk *= bench.accelerator.num_processes
+    with bench.policy.gathered():  # once for all chunks
+        for start in range(0, len(tasks), per_chunk):
             collected = collect(
                 bench,
-                own[start : start + per_chunk],
+                bench.share(list(tasks[start : start + per_chunk])),
                 samples_per_task=1 if config.temperature == 0 else config.samples_per_task,
                 stage="eval",
                 step=0,
@@ -98,8 +98,9 @@ def evaluate(
                 stop_early=True,
             )
             rollouts += [r.with_(stage=label, step=step) for r in collected.rollouts]
-            on_progress(min(start + per_chunk, len(own)), len(own))
-    rollouts = gather_shares(bench, rollouts, len(rollouts) // max(len(own), 1))
+            on_progress(min(start + per_chunk, len(tasks)), len(tasks))
+    num_own = len(bench.share(list(tasks)))
+    rollouts = gather_shares(bench, rollouts, len(rollouts) // max(num_own, 1))
     return score(rollouts, tasks, config, seed=bench.config.seed), rollouts
 
 
@@ -146,15 +147,6 @@ def score(rollouts: Sequence[Rollout], tasks: Sequence[Task], config: EvalConfig
         best_of_n=breakdown.best_of_n(tallies, num_resamples=config.bootstrap, seed=seed),
         diversity=diversity(programs, passed),
     )
-
-
-def gather(bench: Workbench, items: list[T]) -> list[T]:
-    """The items of all processes, on every process."""
-    if bench.accelerator.num_processes == 1:
-        return items
-    from accelerate.utils import gather_object
-
-    return list(gather_object(items))
 
 
 def gather_shares(bench: Workbench, items: list[T], num_each: int) -> list[T]:

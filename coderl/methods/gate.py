@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from coderl.collect import Collected, collect, passes
 from coderl.config import RolloutStageConfig
 from coderl.curriculum import Curriculum, Result, has_signal
-from coderl.evaluate.passrate import gather
 from coderl.rollout import Rollout
-from coderl.workbench import Workbench
+from coderl.workbench import Workbench, gather
 
 Group = list[Rollout]
 

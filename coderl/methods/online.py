@@ -14,7 +14,6 @@ from coderl.config import RolloutStageConfig
 from coderl.credit import Credit, credit
 from coderl.curriculum import Curriculum
 from coderl.errors import TrainingStopped
-from coderl.evaluate.passrate import gather
 from coderl.experience import Example, MicroBatch
 from coderl.functional import Surrogate, importance_weights, kl_estimates, overlong_penalty, selected_logprobs
 from coderl.learned import learned_metrics
@@ -26,7 +25,7 @@ from coderl.prefetch import Batch, Prefetch
 from coderl.rewards import total
 from coderl.rollout import Rollout
 from coderl.self_checks import digest, probe_memory
-from coderl.workbench import Workbench
+from coderl.workbench import Workbench, gather
 
 
 class Online(MethodBase):
