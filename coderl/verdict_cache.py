@@ -172,13 +172,15 @@ class VerdictCache:
             return 0.0
 
     def _remember(self, key: bytes, verdict: Verdict) -> None:
+        self._forget(key)  # the same request may stand in a batch twice
         self._known[key] = _Entry(verdict)
         self._num_bytes += _size(verdict)
         while self._num_bytes > self._max_bytes:
             self._forget(next(iter(self._known)))
 
     def _forget(self, key: bytes) -> None:
-        self._num_bytes -= _size(self._known.pop(key).verdict)
+        entry = self._known.pop(key, None)
+        self._num_bytes -= _size(entry.verdict) if entry else 0
 
 
 class _Entry:

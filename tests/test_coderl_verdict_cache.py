@@ -166,6 +166,33 @@ def test_memory_is_bounded_and_the_longest_unused_goes_first():
     assert inner.graded == list("abcb")
 
 
+def test_the_same_request_twice_in_a_batch_takes_the_memory_of_one():
+    inner = Scripted({name: [verdict(case())] for name in "ab"})
+    cache = VerdictCache(inner, recheck=0.0, max_bytes=2500)  # two verdicts of 1,200
+    cache.grade([request("a")] * 3 + [request("b")])
+    graded = len(inner.graded)
+    cache.grade([request("a"), request("b")])
+    assert len(inner.graded) == graded
+
+
+def test_a_program_may_change_its_verdict_twice_in_a_batch():
+    """As when a task is listed twice, and both times the program that was remembered is graded again."""
+    ac, wa = verdict(case()), verdict(case("WA"))
+    cache = VerdictCache(Scripted({"a": [ac, wa]}), recheck=1.0)
+    cache.grade([request("a")])
+    assert cache.grade([request("a")] * 2) == [wa, wa]
+
+
+def test_a_program_may_change_its_verdict_when_others_have_taken_its_place_in_memory():
+    ac, wa = verdict(case()), verdict(case("WA"))
+    inner = Scripted({"a": [ac, wa], "b": [ac]})
+    # Verdicts come in reverse: b is remembered, and a forgotten, before a's second verdict comes
+    cache = VerdictCache(inner, recheck=1.0, max_bytes=1300)
+    cache.grade([request("a")])
+    assert cache.grade([request("a"), request("b")]) == [wa, ac]
+    assert len(cache.take_flaky()) == 1
+
+
 def test_the_longest_goes_first():
     short, long = (CallCase(function="f", args=(1,), expected=2),), (StdioCase(stdin="", stdout=""),) * 3
     inner = Scripted({name: [verdict(case(cpu_ms=ms))] for name, ms in (("a", 500), ("b", 1), ("c", 1), ("d", 1))})
