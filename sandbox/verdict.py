@@ -157,5 +157,6 @@ class Verdict:
                 "cases": cases,
                 "integrity": Integrity(record["integrity"]),
                 "isolation": isolation,
+                "time_factor": float(record.get("time_factor", 1.0)),
             }
         )

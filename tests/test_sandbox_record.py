@@ -15,6 +15,7 @@ from sandbox import CallCase, Grader, GradeRequest, Group, Outcome, Program, Std
 from sandbox.errors import BadInput
 from sandbox.record import differences, read_record, record_name, write_record
 from sandbox.samples import TASK_FIELDS, read_samples, read_tasks
+from sandbox.speed import TimeFactors
 from tasks.jsonl import _FIELDS
 
 REQUEST = GradeRequest(
@@ -66,6 +67,20 @@ def test_every_field_that_a_machine_must_not_change_is_compared(tmp_path: Path) 
         assert [name for name, *_ in differences(then, replace(then, **change))] == [field]  # type: ignore[arg-type]
     elsewhere = replace(then, attempts=2, cases=tuple(replace(c, cpu_ms=9e9, memory_bytes=1) for c in then.cases))
     assert list(differences(then, elsewhere)) == []
+
+
+@pytest.mark.parametrize("factor", [2.5, "much", 0])
+def test_a_replay_has_the_limits_of_time_that_the_record_had(tmp_path: Path, factor: object) -> None:
+    """As for what `sandbox grade --time-factor 2.5 --record` wrote."""
+    with Grader(workers=1, times=TimeFactors(machine=2.5)) as grader:
+        (verdict,) = grader.grade([REQUEST])
+    write_record(tmp_path / "one.json", REQUEST, verdict)
+    record = json.loads((tmp_path / "one.json").read_text())
+    record["verdict"]["time_factor"] = factor
+    (tmp_path / "one.json").write_text(json.dumps(record))
+    done = sandbox("replay", "one.json", cwd=tmp_path)
+    assert done.returncode == (0 if factor == 2.5 else 2), done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == (0 if factor == 2.5 else 1)
 
 
 def test_the_commands_record_and_replay_and_say_what_differs(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from sandbox.grader import Grader
 from sandbox.record import differences, read_record, versions
+from sandbox.speed import BY_LANGUAGE, TimeFactors
 from sandbox.verdict import Verdict
 
 
@@ -25,10 +26,16 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
             list[str] | None, typer.Option(help="With --backend remote: a server (again for more).")
         ] = None,
     ) -> None:
-        """Grade a recorded request again; exit code 1 if the verdict differs, with each field that does."""
+        """Grade a recorded request again; exit code 1 if the verdict differs, with each field that does.
+
+        Limits of time are multiplied by what they were then; a remote server decides that itself.
+        """
         with faults():
             request, then, made_with = read_record(file)
-            with Grader(backend=backend, workers=1, endpoints=endpoint or ()) as grader:
+            own = (
+                BY_LANGUAGE if backend in ("remote", "ray") else TimeFactors(machine=then.time_factor, languages=False)
+            )
+            with Grader(backend=backend, workers=1, endpoints=endpoint or (), times=own) as grader:
                 (now,) = grader.grade([request])
         found = list(differences(then, now))
         for line in (_line("then", then, made_with), _line("now", now, versions())):
