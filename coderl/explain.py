@@ -19,7 +19,8 @@ from coderl.policy import Policy, load_policy
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder
 from coderl.store import RolloutStore, read_segment, stage_index
-from sandbox import Grader, GradeRequest, Verdict
+from coderl.workbench import open_grader
+from sandbox import GradeRequest, Verdict
 from tasks.registry import load as load_tasks
 from tasks.task import Task
 
@@ -50,7 +51,7 @@ def explain(folder: RunFolder, name: str) -> Explanation:
     task = _task(config, rollout.task_id)
     verdict = rollout.verdict
     skipped = verdict is not None and any(case.outcome == "SKIP" for case in verdict.cases)
-    with Grader(backend=config.sandbox.backend, workers=1) as grader:
+    with open_grader(config.sandbox) as grader:
         request = task.request(rollout.program, stop_early=skipped)
         [replayed] = grader.grade([request])
     tokens, token_kl = _token_kl(folder, config, rollout)
@@ -96,9 +97,15 @@ def _token_kl(folder: RunFolder, config: RunConfig, rollout: Rollout) -> tuple[l
     example = Example(prompt_ids=rollout.prompt_ids, completion_ids=rollout.completion_ids)
     batch = collate([example], [0.0], policy.pad_id, policy.device, packed=policy.packed)
     with torch.no_grad():
-        reference = policy.logprobs(batch, config.generation.temperature)[0].tolist()
+        reference = policy.logprobs(batch, _temperature(config, rollout.stage))[0].tolist()
     kl = [own - other for own, other in zip(rollout.logprobs, reference, strict=True)]
     return [policy.tokenizer.decode([i]) for i in rollout.completion_ids], kl
+
+
+def _temperature(config: RunConfig, stage: str) -> float:
+    """Of the log-probabilities that are kept with the rollouts of a stage; greedy ones have those at temperature 1."""
+    own = getattr(getattr(config, stage.partition("_")[2]), "temperature", None)
+    return config.generation.temperature if own is None else own or 1.0
 
 
 def _reference(folder: RunFolder, config: RunConfig, stage: int) -> Policy:

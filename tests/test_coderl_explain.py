@@ -22,9 +22,15 @@ def folder(tmp_path_factory):
     settings = parse(
         {
             "output": str(tmp_path_factory.mktemp("runs")),
-            "stages": ["grpo"],
+            "stages": ["grpo", "eval", "sample"],
             "policy": {"model": "new:", "new": {**new, "max_positions": 96}},
-            "tasks": {"train": ["generated?family=compose&level=1&count=8"]},
+            "tasks": {
+                "train": ["generated?family=compose&level=1&count=8"],
+                "test": ["generated?family=compose&level=1&count=1"],
+            },
+            "eval": {"samples_per_task": 1, "temperature": 0.5},
+            "sample": {"num_tasks": 1, "samples_per_task": 2, "temperature": 2.0},
+            "sandbox": {"time_factor": 3.0},
             "generation": {"max_new_tokens": 12},
             "reward": {"scheme": "rltf"},
             "grpo": {
@@ -50,6 +56,15 @@ def test_a_rollout_of_the_first_step_was_sampled_by_the_reference(folder):
     text = "\n".join(lines(found))
     assert f"= {found.rollout.reward:g}" in text and "the same as then" in text
     assert sum("case" in line for line in text.splitlines()) == len(found.rollout.verdict.cases)
+
+
+@pytest.mark.parametrize("name", ["1_eval/0/0", "2_sample/0/1"])
+def test_what_the_policy_at_the_start_of_a_stage_sampled_has_no_kl_to_it_at_any_temperature(folder, name):
+    assert max(map(abs, explain(folder, name).token_kl)) < 1e-4
+
+
+def test_a_program_is_run_again_in_the_sandbox_that_the_run_asks_for(folder):
+    assert explain(folder, "0_grpo/1/0").replayed.time_factor == 3.0
 
 
 def test_after_an_update_the_kl_is_no_longer_zero(folder):
