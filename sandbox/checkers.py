@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Hashable
 from itertools import repeat
 from typing import Any
@@ -206,7 +207,11 @@ class _Judge:
         if kind in (set, frozenset):
             return (kind if self._exact else set, frozenset(self.key(item, depth + 1) for item in x))
         if kind is dict:
-            pairs = ((self.key(key, depth + 1), self.key(value, depth + 1)) for key, value in x.items())
+            pairs = [(self.key(key, depth + 1), self.key(value, depth + 1)) for key, value in x.items()]
+            self._left -= sum(
+                n * (n - 1) // 2 for n in Counter(map(hash, pairs)).values()
+            )  # values may be chosen to collide
+            self._spend(depth)
             return (dict, frozenset(pairs))
         if kind is str and self._rule.ignore_case:
             x = x.casefold()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import gc
 import json
 import marshal
@@ -112,7 +113,11 @@ def run_exec(source: bytes, control: int, binary: int | None = None) -> None:
         own = {name: os.path.expandvars(value) for name, value in order["env"].items()}
         os.execve(order["argv"][0] if binary is None else binary, order["argv"], {**os.environ, **own})
     except OSError as error:
-        channel.send({"exec": f"{order['argv'][0]}: {error.strerror}"})
+        text = f"{order['argv'][0]}: {error.strerror}"
+        if order["argv"][0].startswith("./") and error.errno in (errno.ENOEXEC, errno.EINVAL):
+            os.write(2, text.encode())  # its own source made it so
+            raise SystemExit(126) from None
+        channel.send({"exec": text})
         raise SystemExit(127) from None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.backend import Job, Slot
-from sandbox.codec import CodecError, decode, encode, frame, loads
+from sandbox.codec import CodecError, decode, dumps, encode, frame, loads
 from sandbox.judge import Ending, Lost
 from sandbox.spec import FunctionChecker
 from sandbox.verdict import Outcome
@@ -33,7 +33,7 @@ class Validation:
         found = self._call(checker, given, answer, expected)
         if not found.flags or Outcome.JE in found.flags or not checker.accepts_answer:
             return found
-        key = (checker, repr(given), repr(expected))
+        key = (checker, dumps(encode([given, expected])))
         if key not in self._known:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
