@@ -184,7 +184,7 @@ def _program_checker(settings: dict[str, Any]) -> ProgramChecker:
             full_score=float(full),
             limits=_validation_limits(settings),
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise FormFault("checker", f"cannot be used ({error})", "change that field") from None
 
 

@@ -278,4 +278,7 @@ class _Pool:
                 return run_on(executor, request, self._retries)
         if is_dropped:
             return whole(request, Outcome.IE, "dropped before it began", isolation)
-        return grade_one(executor, request, self._quiet, self._retries, isolation, self._times)
+        try:
+            return grade_one(executor, request, self._quiet, self._retries, isolation, self._times)
+        except Exception as error:  # a worker that dies of a fault of ours is waited for without end
+            return whole(request, Outcome.IE, f"the judge failed with {type(error).__name__}: {error}", isolation)

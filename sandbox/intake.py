@@ -5,7 +5,6 @@ A program that cannot be one (CE), and a task that cannot be judged (JE). Pure; 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from sandbox.codec import CodecError, encode
@@ -29,9 +28,10 @@ from sandbox.spec import (
     StdioCase,
     SuiteCase,
 )
-from sandbox.workfiles import name_fault
+from sandbox.workfiles import clash, name_fault
 
 MAX_SOURCE_BYTES = 1 << 20
+MAX_POINTS = 1e12  # of a group: sums stay exact enough, and finite
 
 
 def source_fault(source: str) -> tuple[bytes, str]:
@@ -66,6 +66,8 @@ def request_fault(request: GradeRequest) -> str:
     for number, case in enumerate(request.cases):
         try:
             fault = _case_fault(case, request.limits) or _language_fault(case, language)
+            if isinstance(case, FileCase):
+                fault = fault or clash((*request.program.files, *case.inputs))
         except (CodecError, UnicodeEncodeError, RecursionError) as error:
             fault = str(error)
         if fault:
@@ -82,6 +84,8 @@ def _files_fault(files: Mapping[str, str], most_bytes: int) -> str:
             return fault
         if _lone_surrogate(text):
             return f"file {name!r}: a lone surrogate"
+    if fault := clash(files):
+        return fault
     if sum(len(text.encode()) for text in files.values()) > most_bytes:
         return f"files hold more than limits.file_bytes, {most_bytes}"
     return ""
@@ -132,8 +136,8 @@ def _group_fault(group: Group, request: GradeRequest) -> str:
         return "no cases: it could not be earned"
     if any(not 0 <= i < len(request.cases) for i in group.cases):
         return f"cases {group.cases}: give places from 0 to {len(request.cases) - 1}"
-    if not 0 <= group.points < math.inf:
-        return f"{group.points} points: give a finite number, 0 or more"
+    if not 0 <= group.points <= MAX_POINTS:
+        return f"{group.points} points: give a number from 0 to {MAX_POINTS:g}"
     return ""
 
 

@@ -32,5 +32,5 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not math.isfinite(value) or value <= 0:
+            if not 0 < value < math.inf:
                 raise ValueError(f"limits.{field.name} is {value!r}: give a finite number above 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sandbox.backend import SandboxUnavailable, open_backend
@@ -57,6 +58,8 @@ def run_on(executor: Executor, request: RunRequest, retries: int = 0) -> RunResu
             executor.renew()
             if attempt == retries:
                 return RunResult(case=bare(Outcome.IE, f"{type(error).__name__}: {error}"))
+        except Exception as error:  # a fault of ours must not end the worker
+            return RunResult(case=bare(Outcome.IE, f"the judge failed with {type(error).__name__}: {error}"))
     raise AssertionError("unreachable")
 
 
@@ -76,10 +79,12 @@ def run_once(request: RunRequest, backend: str) -> RunResult:
 
 
 def _run(executor: Executor, request: RunRequest) -> RunResult:
-    encoded, fault = source_fault(request.program.source)
-    if fault and "surrogate" not in fault:
+    source, fault = source_fault(request.program.source)
+    if "surrogate" in fault:
+        with suppress(UnicodeEncodeError):  # not what stands for a byte
+            source, fault = request.program.source.encode("utf-8", "surrogateescape"), ""
+    if fault:
         return RunResult(case=bare(Outcome.CE, fault))
-    source = encoded or request.program.source.encode("utf-8", "surrogateescape")
     began = time.monotonic()
     try:
         program = executor.prepare(request.program, source)

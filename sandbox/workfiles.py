@@ -14,7 +14,7 @@ import json
 import os
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MAX_NAME_BYTES, MAX_FILES = 255, 200  # of one part of a name; of the files that one run may bring back
@@ -53,6 +53,16 @@ def name_fault(name: str) -> str:
         return f"file name {name!r}: an empty, '.' or '..' part"
     if any(len(part) > MAX_NAME_BYTES for part in parts) or len(parts) > 16:
         return f"file name {name[:40]!r}...: parts have at most {MAX_NAME_BYTES} bytes, and there are at most 16"
+    return ""
+
+
+def clash(names: Iterable[str]) -> str:
+    """Why files of these names cannot lie in one folder; "" if they can."""
+    known = set(names)
+    for name in known:
+        for place, letter in enumerate(name):
+            if letter == "/" and name[:place] in known:
+                return f"file name {name!r}: {name[:place]!r} is a file, too, and no folder"
     return ""
 
 

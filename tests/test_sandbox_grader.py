@@ -32,7 +32,7 @@ from sandbox.grader import default_workers
 from sandbox.judge import Dropped, Seen
 from sandbox.languages import LanguageUnavailable, toolchain
 from sandbox.run_once import RunRequest
-from sandbox.spec import Case
+from sandbox.spec import Case, FunctionChecker
 from sandbox.verdict import Isolation
 from sandbox.wire import Wire
 from sandbox.workfiles import WorkFile
@@ -403,6 +403,24 @@ def test_a_zygote_killed_in_the_middle_costs_no_verdict() -> None:
         (verdict,) = grader.grade([slow])
         timer.join()
     assert (verdict.outcome, verdict.attempts) == (Outcome.AC, 2)
+
+
+def test_a_fault_of_the_judge_itself_is_ie_and_ends_no_worker() -> None:
+    right = StdioCase(stdin="2\n", stdout="4\n")
+    beyond = Limits(cpu_seconds=1.7e308)  # which the factor of the language makes infinite
+    faulty = GradeRequest(program=Program(source="x", language="javascript"), cases=(right,), limits=beyond)
+    with Grader(workers=1) as grader:
+        first, second, third = grader.grade([faulty, faulty, request_for("print(4)", right)])
+    assert (first.outcome, second.outcome, third.outcome) == (Outcome.IE, Outcome.IE, Outcome.AC)
+    assert first.detail.startswith("the judge failed with ValueError")
+
+
+def test_a_checker_may_be_asked_about_numbers_of_any_length(grader: Grader) -> None:
+    rule = FunctionChecker(source="def check(args, result, expected): return result == expected")
+    case = CallCase(function="f", args=(10**5000,), expected=10**6000)
+    wrong, right = ("def f(x): return x", "def f(x): return x * 10**1000")
+    asked = [GradeRequest(program=Program(source=source), cases=(case,), checker=rule) for source in (wrong, right)]
+    assert [verdict.outcome for verdict in grader.grade(asked)] == [Outcome.WA, Outcome.AC]
 
 
 def test_a_grader_that_is_closed_or_forgotten_leaves_no_thread_and_no_work() -> None:

@@ -125,6 +125,7 @@ def test_files_go_in_and_come_back(served: Served) -> None:
         ({"files": {"x" * 300: ""}}, "255 bytes"),
         ({"files": {"\ud800": ""}}, "surrogate"),
         ({"files": {"x": "no base64"}}, "no base64"),
+        ({"files": {"x": "", "x/y": ""}}, "'x' is a file, too"),
         ({"fetch_files": ["../../etc/passwd"]}, "'..' part"),
         ({"fetch_files": ["*"]}, "pattern"),
     ],
@@ -133,6 +134,12 @@ def test_what_run_code_cannot_run_is_refused_in_one_line(served: Served, more: d
     status, said, _ = served.call("/run_code", {"code": "print(1)", "language": "python", **more})
     assert (status, "\n" in said["error"]) == (422, False)
     assert line in said["error"]
+
+
+def test_code_that_is_no_unicode_fails_and_takes_no_worker_with_it(served: Served) -> None:
+    for _ in range(3):  # one more than there are workers
+        said = served.call("/run_code", {"code": "print('\ud800')", "language": "python"})[1]
+        assert (said["status"], said["run_result"]["stderr"]) == ("Failed", "a lone surrogate at character 7")
 
 
 def test_a_link_in_place_of_a_file_to_fetch_is_not_followed(served: Served) -> None:
@@ -192,6 +199,8 @@ def test_piston_files_may_be_encoded(served: Served) -> None:
         ({"files": [{"content": "zz", "encoding": "hex"}]}, "no hex"),
         ({"args": ["x"]}, "args"),
         ({"run_timeout": -5}, "run_timeout"),
+        ({"run_timeout": 5e-324}, "run_timeout"),
+        ({"version": "\ud800"}, "python-\ud800 runtime is unknown"),
     ],
 )
 def test_what_piston_cannot_run_is_refused_with_a_message(served: Served, asked: dict[str, Any], line: str) -> None:

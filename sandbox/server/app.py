@@ -14,7 +14,6 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,7 +25,7 @@ from sandbox.server.batches import Batch, Queue, Remembered
 from sandbox.server.blobs import BlobStore
 from sandbox.server.codeforces import codeforces_answer, codeforces_request
 from sandbox.server.fusion import read_run_code, run_code_answer, run_code_request
-from sandbox.server.guard import Guard, Refusal
+from sandbox.server.guard import Answer, Guard, Refusal
 from sandbox.server.metrics import TEXT, Metrics
 from sandbox.server.piston import execute_answer, execute_request, list_runtimes, read_execute
 from sandbox.server.requests import read_batch
@@ -181,7 +180,7 @@ class Watched:
 def create_app(grader: Grader, settings: ServeSettings) -> FastAPI:
     """The application on an open grader, which it does not close."""
     service = Service(grader, settings)
-    app = FastAPI(title="sandbox", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="sandbox", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_middleware(Watched, service=service)
 
     @app.exception_handler(Refusal)
@@ -203,24 +202,24 @@ def create_app(grader: Grader, settings: ServeSettings) -> FastAPI:
     async def fusion(request: Request) -> Response:
         tree, _ = await service.guard.read_json(request)
         asked = read_run_code(tree)
-        return JSONResponse(run_code_answer(asked, await service.run(request, run_code_request(asked))))
+        return Answer(run_code_answer(asked, await service.run(request, run_code_request(asked))))
 
     @app.post("/api/v2/execute")
     async def piston(request: Request) -> Response:
         tree, _ = await service.guard.read_json(request)
         asked = read_execute(tree)
         if (problem := codeforces_request(asked)) is not None:
-            return JSONResponse(codeforces_answer(asked, await service.verdict(request, problem)))
+            return Answer(codeforces_answer(asked, await service.verdict(request, problem)))
         found = await service.run(request, execute_request(asked, grader.toolchain))
-        return JSONResponse(execute_answer(asked, found, grader.toolchain))
+        return Answer(execute_answer(asked, found, grader.toolchain))
 
     @app.get("/api/v2/runtimes")
     async def runtimes() -> Response:
-        return JSONResponse(await asyncio.to_thread(list_runtimes, grader.toolchain))
+        return Answer(await asyncio.to_thread(list_runtimes, grader.toolchain))
 
     @app.get("/v1/info")
     async def info() -> Response:
-        return JSONResponse(service.info())
+        return Answer(service.info())
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -228,7 +227,7 @@ def create_app(grader: Grader, settings: ServeSettings) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        return JSONResponse({"status": "ok"})
+        return Answer({"status": "ok"})
 
     return app
 

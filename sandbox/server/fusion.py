@@ -21,7 +21,7 @@ from sandbox.run_once import RunRequest, RunResult
 from sandbox.server.guard import Refusal
 from sandbox.spec import Program
 from sandbox.verdict import Outcome
-from sandbox.workfiles import WorkFile, name_fault
+from sandbox.workfiles import WorkFile, clash, name_fault
 
 LANGUAGES = {"nodejs": "javascript"}  # what is called otherwise there
 MEMORY_BYTES = 1024 * MEBIBYTE
@@ -80,6 +80,8 @@ def run_request(
     for file in (*files, *fetch):
         if fault := name_fault(file) or ("a pattern: give names" if "*" in file else ""):
             raise Refusal(422, f"files: {fault}")
+    if fault := clash(files):
+        raise Refusal(422, f"files: {fault}")
     if sum(map(len, files.values())) > limits.file_bytes:
         raise Refusal(422, f"files: more than {limits.file_bytes} bytes")
     texts, others = {}, []

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 from typing import Any
 
 from fastapi import Request
@@ -25,6 +26,13 @@ MAX_BUFFERED = 4  # bodies of the greatest size, in memory at once
 INLINE_BYTES = 1 << 16  # a body up to this is read in the event loop
 
 
+class Answer(JSONResponse):
+    """JSON as ASCII: what a client sent, and gets back, may be text that is no UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+
+
 class Refusal(Exception):
     """Answered with this status and line; `extra` are further keys of the JSON."""
 
@@ -32,8 +40,8 @@ class Refusal(Exception):
         self.status, self.line, self.headers, self.extra = status, " ".join(line.split()), headers or {}, extra
         super().__init__(line)
 
-    def response(self) -> JSONResponse:
-        return JSONResponse({"error": self.line, **self.extra}, self.status, headers=self.headers)
+    def response(self) -> Answer:
+        return Answer({"error": self.line, **self.extra}, self.status, headers=self.headers)
 
 
 class Guard:

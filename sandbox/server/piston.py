@@ -53,8 +53,8 @@ class Execute(BaseModel):
     files: list[File] = Field(min_length=1)
     stdin: str = ""
     args: list[str] = []
-    run_timeout: float = Field(WALL_MS, gt=0, le=1000 * MOST.wall_seconds)
-    run_cpu_time: float | None = Field(None, gt=0, le=_MOST_MS)
+    run_timeout: float = Field(WALL_MS, ge=1, le=1000 * MOST.wall_seconds)
+    run_cpu_time: float | None = Field(None, ge=1, le=_MOST_MS)
     compile_timeout: float = 10000
     run_memory_limit: int = Field(-1, le=MOST.memory_bytes)
     compile_memory_limit: int = -1
