@@ -62,7 +62,7 @@ def examples():
 
 def trainer(given, **settings):
     policy = load_policy(PolicyConfig(model="new:", new=NEW), seed=0, corpus=["def f(x): return x"])
-    config = SimpleNamespace(seed=0)
+    config = SimpleNamespace(seed=0, policy=PolicyConfig(model="new:"))
     bench = SimpleNamespace(accelerator=accelerate.Accelerator(cpu=True), policy=policy, config=config)
     return Trainer(bench, Scripted(policy, given, **settings), "scripted"), policy
 
