@@ -68,7 +68,7 @@ def loads(data: bytes) -> Any:
     except CodecError:
         raise
     except (ValueError, RecursionError) as error:
-        raise CodecError(f"not JSON: {type(error).__name__}") from None
+        raise CodecError(f"not JSON: {error}") from None
 
 
 def frame(tree: Any) -> bytes:

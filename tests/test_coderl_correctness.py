@@ -150,10 +150,15 @@ class Scripted(MethodBase):
         return TokenLoss(-self._scale * self._policy.logprobs(batch, 1.0), {})
 
 
+def bench_of(policy):
+    config = SimpleNamespace(seed=0, policy=PolicyConfig(model="new:"))
+    return SimpleNamespace(accelerator=accelerate.Accelerator(cpu=True), policy=policy, config=config)
+
+
 def stepped(optimizer, *, scale=1.0, steps=1):
     """The policy after some steps, and the metrics of each."""
     policy = load_policy(PolicyConfig(model="new:", new=NEW), seed=0, corpus=["def f(x): return x"])
-    bench = SimpleNamespace(accelerator=accelerate.Accelerator(cpu=True), policy=policy, config=SimpleNamespace(seed=0))
+    bench = bench_of(policy)
     before = policy.weights()
     metrics = [values for _, values in Trainer(bench, Scripted(policy, optimizer, scale), "scripted").run(steps)]
     return before, policy.weights(), metrics
@@ -181,7 +186,7 @@ def test_the_rate_falls_to_zero():
 def test_the_optimizer_is_adamw_with_the_configs_numbers(policy):
     """Correctness, point 20."""
     optimizer = OptimizerConfig(learning_rate=1e-3, eps=1e-5, betas=(0.5, 0.75), weight_decay=0.125)
-    bench = SimpleNamespace(accelerator=accelerate.Accelerator(cpu=True), policy=policy, config=SimpleNamespace(seed=0))
+    bench = bench_of(policy)
     trainer = Trainer(bench, Scripted(policy, optimizer, 1.0), "scripted")
     [group] = trainer.state()["optimizer"]["param_groups"]
     assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.5, 0.75), 1e-5, 0.125)
