@@ -122,10 +122,12 @@ class Trainer:
             yield [own[places[i]] for i in sorted(part) if places[i] in own]
 
     def _optimizer_step(self, examples: list[Example], stand_in: list[Example], step: int) -> Metrics:
-        weights = self._weights(examples)
         active = [i for i, example in enumerate(examples) if example.valid and not example.idle]
+        weights, num_active = self._weights(examples, len(active))
+        if not num_active:  # nothing to learn: no update either, which momentum alone would make
+            return {"loss": 0.0} | {f"grad_norm/{name}": 0.0 for name in self._engines}
         watching = bool(active)
-        if not active and (self._accelerator.num_processes > 1 or zero.is_used(self._accelerator)):
+        if not active:
             examples, active, weights = stand_in, [0], [0.0]  # all must take part in the exchange of gradients
         policy = self.bench.policy
         chosen = [examples[i] for i in active]
@@ -160,11 +162,14 @@ class Trainer:
         self._optimizer.step()
         return of_all(self._everywhere(watched)) | norms
 
-    def _weights(self, examples: list[Example]) -> list[float]:
+    def _weights(self, examples: list[Example], num_active: int) -> tuple[list[float], int]:
+        """What a token of each counts, and how many examples of all processes have a gradient."""
         lengths = torch.tensor([e.num_counted for e in examples])
         valid = torch.tensor([e.valid * e.weight for e in examples])
-        totals = torch.stack([(lengths * valid.double()).sum(), valid.double().sum()]).to(self._accelerator.device)
-        total_tokens, total_sequences = self._accelerator.reduce(totals, reduction="sum").tolist()
+        counted = valid.double()
+        totals = torch.stack([(lengths * counted).sum(), counted.sum(), torch.tensor(float(num_active)).double()])
+        totals = self._accelerator.reduce(totals.to(self._accelerator.device), reduction="sum")
+        total_tokens, total_sequences, all_active = totals.tolist()
         weights = token_weights(
             lengths,
             valid,
@@ -173,7 +178,7 @@ class Trainer:
             total_tokens=total_tokens,
             total_sequences=total_sequences,
         )
-        return list(weights.tolist())
+        return list(weights.tolist()), round(all_active)
 
     def _sync(self, *, last: bool) -> contextlib.ExitStack:
         stack = contextlib.ExitStack()

@@ -225,6 +225,49 @@ def test_two_processes_sample_grade_and_store_the_same_in_the_same_order(runs, n
     assert len({reward for *_, reward in kept[0]}) > 2  # else a wrong advantage could not be seen
 
 
+FLAT = """
+import os, sys
+from dataclasses import replace
+from types import SimpleNamespace
+import accelerate, torch
+from test_coderl_loop import NEW, Scripted, examples
+from coderl.config import PolicyConfig
+from coderl.loop import Trainer
+from coderl.methods.base import Experience
+from coderl.policy import load_policy
+
+rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+class Flat(Scripted):
+    def collect(self, step):
+        all = [replace(e, idle=step == 1, advantages=e.advantages * (step != 1)) for e in examples()]
+        return Experience(examples=all[rank::count])
+
+config = PolicyConfig(model="new:", new=NEW)
+policy = load_policy(config, seed=0, corpus=["def f(x): return x"])
+bench = SimpleNamespace(
+    accelerator=accelerate.Accelerator(cpu=True), policy=policy, config=SimpleNamespace(seed=0, policy=config)
+)
+loop = Trainer(bench, Flat(policy, [], micro_batch_tokens=100), "flat")
+weights = [torch.cat([p.detach().flatten() for p in policy.model.parameters()]) for _ in loop.run(3)]
+if rank == 0:
+    torch.save(weights, sys.argv[1])
+"""
+
+
+def test_a_step_that_teaches_nothing_leaves_the_weights_alone_by_any_number_of_processes(tmp_path):
+    """Else momentum would move them, by several processes only: one calls no model then."""
+    script = tmp_path / "flat.py"
+    script.write_text(f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n{FLAT}")
+    found = []
+    for count in (1, 2):
+        launch(count, script, tmp_path / f"{count}.pt")
+        first, second, third = torch.load(tmp_path / f"{count}.pt", weights_only=True)
+        assert torch.equal(first, second) and not torch.equal(second, third)
+        found.append(third)
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-5)
+
+
 FSDP = {"SHARDED": "FSDP"}
 ZERO = {"SHARDED": "DEEPSPEED", "DS_ACCELERATOR": "cpu"}
 
