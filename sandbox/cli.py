@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,8 +15,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.progress import track
 
 from sandbox import languages, relative
 from sandbox.backend import SandboxUnavailable
@@ -27,17 +25,35 @@ from sandbox.container import IMAGE
 from sandbox.errors import BadInput, SandboxError
 from sandbox.grader import Grader
 from sandbox.limits import MEBIBYTE, Limits
-from sandbox.record import record_name, write_record
+from sandbox.record import record_name, versions, write_record
 from sandbox.run_once import RunRequest, run_once
-from sandbox.samples import FileSample, read_samples, read_tasks, write_lines
+from sandbox.samples import check_writable, read_samples, read_tasks, write_lines
 from sandbox.spec import Program
 from sandbox.speed import TimeFactors, read_factor
-from sandbox.verdict import Outcome, Status, Verdict
+from sandbox.summary import print_summary
+from sandbox.verdict import Outcome
 
-app = typer.Typer(help="Run and judge untrusted programs.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Run and judge untrusted programs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 image_app = typer.Typer(help="The image of the docker backend.", no_args_is_help=True)
 app.add_typer(image_app, name="image")
 BackendOption = Annotated[str, typer.Option(help="auto, jail, docker, landlock, or plain (limits only: no isolation).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sandbox, of coderl {versions()['coderl']}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
 
 
 @app.command()
@@ -79,6 +95,9 @@ def grade(
             raise BadInput(
                 "--time-factor: a reference solution was as slow as this machine: give it or --relative-limits"
             )
+        for place, is_folder in ((out, False), (record, True)):
+            if place is not None:
+                check_writable(place, folder=is_folder)
         times = TimeFactors(machine=read_factor(time_factor, backend), languages=relative_limits is None)
         with Grader(
             backend=backend,
@@ -90,19 +109,28 @@ def grade(
         ) as grader:
             if relative_limits is not None:
                 rows = relative.relative_limits(rows, known, relative_limits, grader)
-            verdicts = grader.grade([row.request for row in rows])
-        if out is not None:
-            pairs = zip(rows, verdicts, strict=True)
-            write_lines(out, ({"task_id": row.task_id, **verdict.to_json()} for row, verdict in pairs))
-        if record is not None:
-            for number, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
-                write_record(record / record_name(number, row.task_id), row.request, verdict)
-        _summary(rows, verdicts)
+            bar = Console(stderr=True)
+            graded = dict(
+                track(
+                    grader.stream([row.request for row in rows]), "grading", total=len(rows), console=bar,
+                    transient=True, disable=not bar.is_terminal,
+                )
+            )  # fmt: skip
+        verdicts = [graded[number] for number in range(len(rows))]
+        try:
+            if out is not None:
+                pairs = zip(rows, verdicts, strict=True)
+                write_lines(out, ({"task_id": row.task_id, **verdict.to_json()} for row, verdict in pairs))
+            if record is not None:
+                for number, (row, verdict) in enumerate(zip(rows, verdicts, strict=True)):
+                    write_record(record / record_name(number, row.task_id), row.request, verdict)
+        finally:  # a disk that is full now takes nothing from what was found
+            print_summary([(row.task_id, verdict) for row, verdict in zip(rows, verdicts, strict=True)], known)
 
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A program.")],
+    file: Annotated[Path, typer.Argument(help="A program; - for the standard input.")],
     language: Annotated[str, typer.Option(help="Its language; told by the name of the file if not given.")] = "",
     stdin: Annotated[Path | None, typer.Option(help="A file for its standard input.")] = None,
     backend: BackendOption = "auto",
@@ -124,7 +152,8 @@ def run(
             )
         except ValueError as error:
             raise BadInput(str(error)) from None
-        source = _read(file).decode("utf-8", "surrogateescape")
+        read = sys.stdin.buffer.read() if file == Path("-") else _read(file)
+        source = read.decode("utf-8", "surrogateescape")
         try:
             program = Program(
                 source=source, language=languages.get(language or languages.of_file(file.name) or "python").name
@@ -279,21 +308,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}): check the path") from None
-
-
-def _summary(rows: list[FileSample], verdicts: list[Verdict]) -> None:
-    outcomes = Counter(verdict.outcome for verdict in verdicts)
-    table = Table("verdict", "samples", "share")
-    for outcome in Outcome:
-        if outcomes[outcome]:
-            table.add_row(outcome.value, str(outcomes[outcome]), f"{outcomes[outcome] / len(verdicts):.1%}")
-    console = Console()
-    console.print(table)
-    solved = {row.task_id for row, verdict in zip(rows, verdicts, strict=True) if verdict.status is Status.PASS}
-    num_tasks = len({row.task_id for row in rows})
-    console.print(f"{outcomes[Outcome.AC]}/{len(rows)} samples accepted, {len(solved)}/{num_tasks} tasks solved")
-    isolation = verdicts[0].isolation
-    console.print(f"isolation: {isolation.backend} ({', '.join(isolation.layers)})", soft_wrap=True, markup=False)
-    for row, verdict in zip(rows, verdicts, strict=True):
-        if verdict.status is Status.UNSCORABLE:
-            console.print(f"{escape(row.task_id)}: {verdict.outcome}: {escape(verdict.detail)}", soft_wrap=True)

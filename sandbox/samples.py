@@ -14,6 +14,7 @@ folder with one of programs for each task, HumanEval_0/0.py, where a / of the ta
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -37,6 +38,10 @@ TASK_FIELDS = frozenset({
     "id", "prompt", "style", "split", "visible", "hidden", "entry_point", "signature", "language", "reference", "checker",
     "groups", "limits", "level", "tags", "stop", "date", "schema",
 })  # fmt: skip
+_KINDS = {
+    str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null", list: "an array",
+    dict: "an object",
+}  # fmt: skip
 T = TypeVar("T")
 
 
@@ -122,6 +127,19 @@ def _folder(path: Path, tasks: dict[str, FileTask]) -> Iterator[FileSample]:
             yield FileSample(task_id=task.id, request=task.request(source))
 
 
+def check_writable(path: Path, *, folder: bool = False) -> None:
+    """Say now, not after hours of grading, that the file, or files in the folder, cannot be written. Raises BadInput."""
+    try:
+        if folder:
+            path.mkdir(parents=True, exist_ok=True)
+        elif path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path if folder else path.parent):
+            pass
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror}): choose another place") from None
+
+
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write JSON lines to `path` in one step: the old file stays until the new one is whole. Raises BadInput."""
     try:
@@ -170,9 +188,9 @@ def _get(where: str, row: dict[str, Any], field: str, kind: type, default: Any =
     if field not in row and default is not None:
         return default
     if field not in row:
-        raise BadInput(f"{where}: {field} is missing: add it, as a {kind.__name__}")
+        raise BadInput(f"{where}: {field} is missing: add it, as {_KINDS[kind]}")
     if not isinstance(row[field], kind):
-        raise BadInput(f"{where}: {field} is a {type(row[field]).__name__}: write a {kind.__name__}")
+        raise BadInput(f"{where}: {field} is {_KINDS[type(row[field])]}: write {_KINDS[kind]}")
     return row[field]
 
 

@@ -67,8 +67,8 @@ def test_a_plain_install_brings_no_torch_and_both_commands(wheel):
     assert metadata["License-Expression"] == "Apache-2.0"
     assert f"{folder}/licenses/LICENSE" in archive.namelist()
     scripts = archive.read(f"{folder}/entry_points.txt").decode()
-    assert "coderl = coderl.cli:main" in scripts
-    assert "sandbox = sandbox.cli:main" in scripts
+    assert "coderl = coderl.__main__:main" in scripts
+    assert "sandbox = sandbox.__main__:main" in scripts
 
 
 def test_the_installed_copy_finds_a_shipped_config_and_the_shipped_tasks_by_name(installed, tmp_path):

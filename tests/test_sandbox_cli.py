@@ -56,10 +56,13 @@ def test_whoever_reads_the_table_may_stop_early(tmp_path: Path) -> None:
 
 def test_without_its_libraries_the_command_names_the_first_that_is_missing(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-    command = [sys.executable, "-S", "-m", "sandbox", "doctor"]  # -S: no installed packages
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "sandbox: the command needs typer, which is not here: pip install typer\n"
+    for name in ("sandbox", "coderl"):
+        code = f"import sys; from {name}.__main__ import main; sys.exit(main())"  # as the installed command starts
+        for start in (["-m", name], ["-c", code]):
+            command = [sys.executable, "-S", *start, "--help"]  # -S: no installed packages
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr == f"{name}: the command needs typer, which is not here: pip install typer\n"
 
 
 def test_humaneval_and_our_own_tasks_are_graded_and_written(tmp_path: Path) -> None:
@@ -75,10 +78,66 @@ def test_humaneval_and_our_own_tasks_are_graded_and_written(tmp_path: Path) -> N
     done = sandbox("grade", tasks, samples, "--workers", 1, "--out", "results.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "4/5 samples accepted, 4/4 tasks solved" in done.stdout
+    assert "pass@1 87.5%" in done.stdout  # (1/2 + 1 + 1 + 1) / 4
+    assert "no sample" not in done.stdout
     results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [(r["task_id"], r["outcome"]) for r in results] == [
         ("HumanEval/0", "AC"), ("HumanEval/0", "WA"), ("call", "AC"), ("stdio", "AC"), ("assert", "AC"),
     ]  # fmt: skip
+
+
+def test_pass_at_k_is_counted_over_tasks_where_all_have_k_samples_and_without_the_unscorable() -> None:
+    from sandbox.summary import pass_at
+    from sandbox.verdict import Integrity, Isolation, Outcome, Verdict
+
+    def graded(task_id: str, outcomes: str) -> list[tuple[str, Verdict]]:
+        kinds = {"a": Outcome.AC, "w": Outcome.WA, "i": Outcome.IE}
+        made = {"cases": (), "integrity": Integrity.SEPARATED, "isolation": Isolation(backend="jail")}
+        return [(task_id, Verdict(outcome=kinds[letter], **made)) for letter in outcomes]  # type: ignore[arg-type]
+
+    # one of 12 passes: 1/12, and 1 - C(11,10)/C(12,10) = 1 - 11/66 = 5/6; five of 10: 1/2, and 1 - C(5,10)/C(10,10) = 1
+    rates = pass_at(graded("x", "a" + 11 * "w") + graded("y", "aaaaawwwww" + 3 * "i"))
+    assert rates == pytest.approx({1: (1 / 12 + 1 / 2) / 2, 10: (5 / 6 + 1) / 2})
+    assert pass_at(graded("x", 12 * "a") + graded("y", "w")) == {1: 0.5}
+    assert pass_at(graded("x", "i")) == {}
+
+
+def test_tasks_without_a_sample_are_told(tmp_path: Path) -> None:
+    tasks = lines(tmp_path / "tasks.jsonl", CALL, STDIO, ASSERT)
+    samples = lines(tmp_path / "samples.jsonl", {"task_id": "stdio", "solution": "print(4)"})
+    done = sandbox("grade", tasks, samples, "--workers", 1, cwd=tmp_path)
+    assert "2 of 3 tasks have no sample, and are not counted" in done.stdout
+
+
+def test_a_place_for_results_is_tried_before_anything_runs(tmp_path: Path) -> None:
+    tasks, samples = lines(tmp_path / "tasks.jsonl", CALL), lines(tmp_path / "samples.jsonl", GOOD)
+    for option, place in (("--out", "nowhere/results.jsonl"), ("--out", "."), ("--record", "tasks.jsonl/records")):
+        done = sandbox("grade", tasks, samples, "--backend", "magic", option, place, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"sandbox: {place}: cannot be written"), done.stderr
+
+
+def test_what_was_found_is_told_even_if_it_cannot_be_written(tmp_path: Path) -> None:
+    tasks = lines(tmp_path / "tasks.jsonl", STDIO)
+    samples = lines(tmp_path / "samples.jsonl", {"task_id": "stdio", "solution": "print(4)"})
+    (tmp_path / "records" / "00000-stdio.json" / "in_the_way").mkdir(parents=True)
+    done = sandbox("grade", tasks, samples, "--workers", 1, "--record", "records", cwd=tmp_path)
+    assert done.returncode == 2 and "00000-stdio.json: cannot be written" in done.stderr
+    assert "1/1 samples accepted" in done.stdout
+
+
+def test_a_program_comes_by_a_pipe_and_help_and_version_have_their_usual_names(tmp_path: Path) -> None:
+    from importlib import metadata
+
+    command = f"echo 'print(3)' | {sys.executable} -m sandbox run -"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+    assert sandbox("-h", cwd=tmp_path).stdout == sandbox("--help", cwd=tmp_path).stdout
+    assert sandbox("grade", "-h", cwd=tmp_path).returncode == 0
+    assert sandbox("--version", cwd=tmp_path).stdout == f"sandbox, of coderl {metadata.version('coderl')}\n"
 
 
 GOOD = {"task_id": "call", "solution": "x"}
@@ -103,7 +162,7 @@ MISTAKES: dict[str, tuple[object, object, str]] = {
     "a broken prompt": ({**HUMANEVAL, "prompt": "def ("}, GOOD, "tasks.jsonl:1"),
     "an unknown task": (CALL, {"task_id": "b", "solution": ""}, "samples.jsonl:1: task_id 'b'"),
     "neither": (CALL, {"task_id": "call"}, "samples.jsonl:1"),
-    "a number": (CALL, {"task_id": "call", "solution": 4}, "solution is a int"),
+    "a number": (CALL, {"task_id": "call", "solution": 4}, "solution is a number: write a string"),
 }
 
 
