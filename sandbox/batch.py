@@ -14,7 +14,7 @@ from sandbox.backend import RunExit
 from sandbox.codec import CodecError, decode, loads
 from sandbox.duel import UNASKED
 from sandbox.judge import HARD, NEAR, Ending, Seen, crash_detail, explain, is_near, limit_flags, result
-from sandbox.limits import Limits
+from sandbox.limits import MOST_SECONDS, Limits
 from sandbox.verdict import CaseResult, Outcome
 from sandbox.wire import Wire
 
@@ -147,4 +147,4 @@ def _shown(value: Any) -> str:
 
 @functools.lru_cache(maxsize=256)
 def widened(limits: Limits, slack: float) -> Limits:
-    return replace(limits, cpu_seconds=limits.cpu_seconds * slack) if slack != 1.0 else limits
+    return replace(limits, cpu_seconds=min(limits.cpu_seconds * slack, MOST_SECONDS)) if slack != 1.0 else limits

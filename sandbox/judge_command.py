@@ -11,6 +11,7 @@ from rich.table import Table
 from sandbox.errors import BadInput
 from sandbox.grader import Grader
 from sandbox.speed import TimeFactors
+from sandbox.text import printable
 
 EQUAL = TimeFactors(languages=False)  # the format has one limit for all languages
 
@@ -36,13 +37,13 @@ def judge_package(
         mark = {True: "ok", False: "WRONG", None: "-"}[line.right]
         demand = line.submission.demand
         table.add_row(
-            escape(line.submission.name),
+            escape(printable(line.submission.name)),
             "/".join(demand.outcomes) or "-",
             line.outcome or "not run",
             "" if line.score is None else f"{line.score:g}",
             f"{line.seconds:.2f}" if line.outcome else "",
             mark,
-            escape(line.note),
+            escape(printable(line.note)),
         )
     console = Console(soft_wrap=True)
     console.print(table)

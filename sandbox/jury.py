@@ -82,10 +82,11 @@ def submissions(problem: Problem, paths: Sequence[Path] = ()) -> list[Submission
     """The submissions at `paths`, or all of the package. Raises BadInput."""
     if not paths:
         folder = problem.folder / "submissions"
-        paths = sorted(path for kind in folder.glob("*/") for path in kind.iterdir() if not path.name.startswith("."))
-        if not paths:
+        found = sorted(path for kind in folder.glob("*/") for path in kind.iterdir() if not path.name.startswith("."))
+        if not found:
             raise BadInput(f"{folder}: no submissions: name a file to judge")
-    return [_submission(path) for path in paths]
+        return [_submission(path, problem.folder) for path in found]
+    return [_submission(path, None) for path in paths]
 
 
 def time_limit(problem: Problem, found: Sequence[Submission], grader: Grader) -> float:
@@ -172,15 +173,18 @@ def slowest(verdict: Verdict) -> float:
 
 
 def timed(limits: Limits, seconds: float) -> Limits:
-    """`limits` with `seconds` of cpu time, and a little over twice that by the clock."""
-    return replace(limits, cpu_seconds=seconds, wall_seconds=2 * seconds + 1)
+    """`limits` with `seconds` of cpu time, and a little over twice that by the clock. Raises BadInput."""
+    try:
+        return replace(limits, cpu_seconds=seconds, wall_seconds=2 * seconds + 1)
+    except ValueError as error:
+        raise BadInput(f"a limit of {seconds:g} s: {error}") from None
 
 
-def _submission(path: Path) -> Submission:
+def _submission(path: Path, within: Path | None) -> Submission:
     name = f"{path.parent.name}/{path.name}"
     demand = Demand(outcomes=FOLDERS.get(path.parent.name, ()), partial=path.parent.name == "partially_accepted")
     try:
-        program = read_program(path)
+        program = read_program(path, within)
         demand = _annotated(demand, [program.source, *program.files.values()])
         toolchain(program.language)
     except (NotAProgram, LanguageUnavailable) as error:

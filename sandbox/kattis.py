@@ -35,6 +35,7 @@ from sandbox.spec import (
 )
 from sandbox.verdict import CaseResult, Outcome, Verdict, worst
 
+MOST_NUMBER, MIN_SECONDS = 1e9, 0.001  # of anything that a package counts; of a limit of time
 SAMPLE, SECRET = "sample", "secret"
 _VERDICTS, _SCORES = ("worst_error", "first_error", "always_accept"), ("sum", "avg", "min", "max")
 _FLAGS = {*_VERDICTS, *_SCORES, "ignore_sample", "accept_if_any_accepted"}
@@ -92,24 +93,25 @@ class Problem:
 
 def read_problem(folder: Path) -> Problem:
     """Raises BadInput."""
-    settings = _yaml(folder / "problem.yaml", required=True)
+    settings = _yaml(folder, folder / "problem.yaml", required=True)
     legacy = str(settings.get("problem_format_version", "legacy")) in ("legacy", "")
+    bounds = _mapping(folder, settings, "limits")
     kinds = _words(settings, "validation" if legacy else "type", "default" if legacy else "pass-fail")
     known = {"default", "custom", "interactive", "score"} if legacy else {"pass-fail", "scoring", "interactive"}
     if unknown := set(kinds) - known:
         raise BadInput(f"{folder}: a problem that is {', '.join(unknown)} cannot be judged here")
     if legacy and settings.get("type", "pass-fail") not in ("pass-fail", "scoring"):
         raise BadInput(f"{folder}: type {settings['type']!r}: pass-fail or scoring can be judged here")
-    limits, time = _limits(folder, settings.get("limits") or {}, legacy)
+    limits, time = _limits(folder, bounds, legacy)
     flags = tuple(str(settings.get("validator_flags") or "").split())
-    validator = _validator(folder, settings.get("limits") or {})
+    validator = _validator(folder, bounds)
     if (legacy and "custom" in kinds) or "interactive" in kinds:
         if validator is None:
             raise BadInput(f"{folder}: no output validator in output_validators/: add it, or use the default one")
     elif legacy:
         validator = None
-    reader = _Reader(folder / "data", validator, flags, interactive="interactive" in kinds)
-    top = _group_settings(folder / "data", _Inherited())
+    reader = _Reader(folder, validator, flags, interactive="interactive" in kinds)
+    top = _group_settings(folder, folder / "data", _Inherited())
     parts = [reader.group(folder / "data" / name, top) for name in (SAMPLE, SECRET)]
     if not reader.cases:
         raise BadInput(f"{folder}: no tests in data/sample and data/secret")
@@ -193,13 +195,16 @@ class _Inherited:
 class _Reader:
     """Walks the data of a problem in the order in which tests are run."""
 
-    def __init__(self, data: Path, validator: ProgramChecker | None, flags: tuple[str, ...], *, interactive: bool):
-        self._data, self._validator, self._flags, self._interactive = data, validator, flags, interactive
+    def __init__(self, package: Path, validator: ProgramChecker | None, flags: tuple[str, ...], *, interactive: bool):
+        self._package, self._data = package, package / "data"
+        self._validator, self._flags, self._interactive = validator, flags, interactive
         self.names: list[str] = []
         self.cases: list[Case] = []
 
     def group(self, folder: Path, above: _Inherited) -> TestGroup:
-        own = _group_settings(folder, above)
+        if folder.is_symlink():
+            raise BadInput(f"{folder}: a link to a folder, which may have no end: put the tests there")
+        own = _group_settings(self._package, folder, above)
         places: list[int] = []
         groups: list[TestGroup] = []
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -228,18 +233,12 @@ class _Reader:
 
     def _text(self, path: Path) -> str:
         """What is in a test's file. Links stay inside the data; a checkout without links has a path instead of one."""
-        text = read_text(_inside(self._data, path))
+        text = read_text(path, self._data)
         if len(text) < 256 and "/" in text and "\n" not in text and text.endswith(path.suffix):
             target = path.parent / text
             if target.is_file():
-                return read_text(_inside(self._data, target))
+                return read_text(target, self._data)
         return text
-
-
-def _inside(folder: Path, path: Path) -> Path:
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BadInput(f"{path}: a link that leaves {folder}: put the file there")
-    return path
 
 
 def default_validator(flags: Sequence[str]) -> Comparison:
@@ -258,7 +257,7 @@ def default_validator(flags: Sequence[str]) -> Comparison:
         elif flag == "space_change_sensitive":
             exact_spaces = True
         elif flag in ("float_tolerance", "float_absolute_tolerance", "float_relative_tolerance") and words:
-            floats, value = True, _number("validator_flags", words.pop(0))
+            floats, value = True, _number("validator_flags", words.pop(0), least=0.0)
             absolute = absolute if flag == "float_relative_tolerance" else value
             relative = relative if flag == "float_absolute_tolerance" else value
         else:
@@ -278,48 +277,47 @@ def _validator(folder: Path, limits: dict[str, Any]) -> ProgramChecker | None:
     if not found:
         return None
     alone = found[0] if len(found) == 1 else places[0]
+    seconds = _number("limits.validation_time", limits.get("validation_time", 60), least=MIN_SECONDS)
     bounds = replace(
-        VALIDATION,
-        cpu_seconds=_number("limits.validation_time", limits.get("validation_time", 60)),
-        wall_seconds=2 * _number("limits.validation_time", limits.get("validation_time", 60)),
-        memory_bytes=int(_number("limits.validation_memory", limits.get("validation_memory", 2048)) * MEBIBYTE),
-        output_bytes=int(_number("limits.validation_output", limits.get("validation_output", 8)) * MEBIBYTE),
-    )
-    return ProgramChecker(program=read_program(alone), limits=bounds)
+        VALIDATION, cpu_seconds=seconds, wall_seconds=2 * seconds,
+        memory_bytes=_mebibytes("limits.validation_memory", limits.get("validation_memory", 2048)),
+        output_bytes=_mebibytes("limits.validation_output", limits.get("validation_output", 8)),
+    )  # fmt: skip
+    return ProgramChecker(program=read_program(alone, folder), limits=bounds)
 
 
 def _limits(folder: Path, record: dict[str, Any], legacy: bool) -> tuple[Limits, TimeRules]:
-    times = record.get("time_multipliers") or {}
+    times = _mapping(folder, record, "time_multipliers")
     seconds = record.get("time_limit")
     hidden = folder / ".timelimit"
     if seconds is None and hidden.is_file():
-        seconds = read_text(hidden).strip()
+        seconds = read_text(hidden, folder).strip()
     multiplier = record.get("time_multiplier", 5) if legacy else times.get("ac_to_time_limit", 2)
     rules = TimeRules(
-        seconds=None if seconds is None else _number("limits.time_limit", seconds),
-        multiplier=_number("the time multiplier", multiplier),
-        resolution=_number("limits.time_resolution", record.get("time_resolution", 1.0)),
+        seconds=None if seconds is None else _number("limits.time_limit", seconds, least=MIN_SECONDS),
+        multiplier=_number("the time multiplier", multiplier, least=0.0),
+        resolution=_number("limits.time_resolution", record.get("time_resolution", 1.0), least=MIN_SECONDS),
     )
     bounds = Limits(
-        memory_bytes=int(_number("limits.memory", record.get("memory", 2048)) * MEBIBYTE),
-        output_bytes=int(_number("limits.output", record.get("output", 8)) * MEBIBYTE),
+        memory_bytes=_mebibytes("limits.memory", record.get("memory", 2048)),
+        output_bytes=_mebibytes("limits.output", record.get("output", 8)),
         stack_bytes=256 * MEBIBYTE,
     )
     return bounds, rules
 
 
-def _group_settings(folder: Path, above: _Inherited) -> _Inherited:
+def _group_settings(package: Path, folder: Path, above: _Inherited) -> _Inherited:
     if (folder / "test_group.yaml").exists():
         raise BadInput(f"{folder / 'test_group.yaml'}: groups of this form are not read here: write testdata.yaml")
-    record = _yaml(folder / "testdata.yaml")
+    record = _yaml(package, folder / "testdata.yaml")
     if record.get("grading", "default") != "default":
         raise BadInput(f"{folder / 'testdata.yaml'}: grading {record['grading']!r}: only the default grader is known")
     flags = str(record["grader_flags"]).split() if "grader_flags" in record else above.flags
     if unknown := set(flags) - _FLAGS:
         raise BadInput(f"{folder / 'testdata.yaml'}: grader flags {', '.join(sorted(unknown))} are not known")
     accept = _number("accept_score", record.get("accept_score", above.accept_score))
-    low_high = [_number("range", word) for word in str(record.get("range", "-inf inf")).split()]
-    largest = low_high[-1] if "range" in record and math.isfinite(low_high[-1]) else accept
+    highest = str(record.get("range", "")).split()[-1:]
+    largest = accept if highest in ([], ["inf"], ["+inf"]) else _number("range", highest[0])
     return _Inherited(
         flags=frozenset(flags),
         stops=record.get("on_reject", "break" if above.stops else "continue") in ("break", "first_error"),
@@ -330,16 +328,32 @@ def _group_settings(folder: Path, above: _Inherited) -> _Inherited:
     )
 
 
-def _yaml(path: Path, *, required: bool = False) -> dict[str, Any]:
+class _Loader(yaml.SafeLoader):
+    """Without aliases: a few lines of them can stand for more than fits into memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias, which is not read here: write it out")
+        return super().compose_node(parent, index)
+
+
+def _yaml(package: Path, path: Path, *, required: bool = False) -> dict[str, Any]:
     if not path.exists() and not required:
         return {}
     try:
-        record = yaml.safe_load(read_text(path)) or {}
-    except yaml.YAMLError as error:
+        record = yaml.load(read_text(path, package), _Loader) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date or a number, and of a deep nest
         raise BadInput(f"{path}: no YAML ({' '.join(str(error).split())[:200]})") from None
     if not isinstance(record, dict):
         raise BadInput(f"{path}: a {type(record).__name__}: write keys and values")
     return record
+
+
+def _mapping(folder: Path, record: dict[str, Any], key: str) -> dict[str, Any]:
+    value = record.get(key) or {}
+    if not isinstance(value, dict):
+        raise BadInput(f"{folder}: {key} is a {type(value).__name__}: write keys and values")
+    return value
 
 
 def _words(record: dict[str, Any], key: str, default: str) -> list[str]:
@@ -347,8 +361,15 @@ def _words(record: dict[str, Any], key: str, default: str) -> list[str]:
     return [str(word) for word in value] if isinstance(value, list) else str(value).split()
 
 
-def _number(what: str, value: Any) -> float:
+def _number(what: str, value: Any, *, least: float = -MOST_NUMBER) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise BadInput(f"{what} is {value!r}: give a number") from None
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not least <= number <= MOST_NUMBER:
+        raise BadInput(f"{what} is {str(value)[:40]!r}: give a number from {least:g} to {MOST_NUMBER:g}")
+    return number
+
+
+def _mebibytes(what: str, value: Any) -> int:
+    return int(_number(what, value, least=1 / 1024) * MEBIBYTE)

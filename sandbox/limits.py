@@ -6,10 +6,10 @@ judges; wall time is a back-stop for programs that sleep or block.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 MEBIBYTE = 1 << 20
+MOST_SECONDS, MOST_BYTES, MOST_PROCESSES = 1e6, 1 << 50, 1 << 20  # what systems can count, and wait for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,5 +32,8 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not 0 < value < math.inf:
-                raise ValueError(f"limits.{field.name} is {value!r}: give a finite number above 0")
+            most: float = MOST_PROCESSES if field.name == "processes" else MOST_BYTES
+            if field.name.endswith("seconds"):
+                most = MOST_SECONDS
+            if not 0 < value <= most:
+                raise ValueError(f"limits.{field.name} is {value!r}: give a number above 0, and at most {most:g}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sandbox import languages
 from sandbox.errors import BadInput
 from sandbox.spec import Program
 
+MAX_BYTES = 256 << 20  # of one file
 _STARTS = {
     "c": re.compile(r"\bmain\s*\("),
     "cpp": re.compile(r"\bmain\s*\("),
@@ -29,8 +31,11 @@ class NotAProgram(BadInput):
     """Nothing here knows how to run these files."""
 
 
-def read_program(path: Path) -> Program:
-    """The program in a file or a folder. Raises NotAProgram, or BadInput for what cannot be read."""
+def read_program(path: Path, within: Path | None = None) -> Program:
+    """The program in a file or a folder. Raises NotAProgram, or BadInput for what cannot be read.
+
+    No link in the folder may lead out of `within` (by default: out of the folder itself).
+    """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     if not files:
         raise BadInput(f"{path}: no such file, and no folder with files: check the path")
@@ -39,7 +44,10 @@ def read_program(path: Path) -> Program:
         suffixes = ", ".join(sorted({file.suffix or file.name for file in files}))
         raise NotAProgram(f"{path}: no language here has files like {suffixes}: add one as in docs/sandbox.md")
     language = languages.get(spoken.most_common(1)[0][0])
-    texts = {file.relative_to(path).as_posix() if path.is_dir() else file.name: read_text(file) for file in files}
+    inside = within or (path if path.is_dir() else None)
+    texts = {
+        file.relative_to(path).as_posix() if path.is_dir() else file.name: read_text(file, inside) for file in files
+    }
     own = [name for name in texts if languages.of_file(name) == language.name]
     first = _first(own, texts, language.name)
     source = texts.pop(first)
@@ -50,9 +58,17 @@ def read_program(path: Path) -> Program:
     return Program(source=source, language=language.name, files=renamed)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, within: Path | None = None) -> str:
+    """The text of a file, which must be a regular one; a link to it may not lead out of the folder `within`."""
+    if within is not None and not path.resolve().is_relative_to(within.resolve()):
+        raise BadInput(f"{path}: a link that leaves {within}: put the file there")
     try:
-        return path.read_bytes().decode()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+        with open(descriptor, "rb") as file:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_BYTES:
+                raise BadInput(f"{path}: no regular file of at most {MAX_BYTES >> 20} MiB: put one there")
+            return file.read(MAX_BYTES).decode()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}): check the path") from None
     except UnicodeDecodeError as error:

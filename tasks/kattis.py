@@ -65,10 +65,14 @@ def task_of(row: Row, *, language: str) -> Task:
 
 def _statement(row: Row, folder: Path) -> str:
     places = (folder / place / name for name in _STATEMENT for place in STATEMENTS)
-    file = next((place for place in places if place.is_file()), None)
+    file = next((place for place in places if place.is_file() and _is_inside(place, folder)), None)
     if file is None:
         raise row.fault("problem_statement", "has no English statement", f"add one of {', '.join(_STATEMENT)}")
     return file.read_text(encoding="utf-8", errors="replace").strip()
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def _limits(problem: Problem) -> Limits:

@@ -153,7 +153,18 @@ def test_a_program_of_several_files_starts_where_it_should(tmp_path: Path) -> No
         ("validation: custom", {}, "no output validator"),
         ("validator_flags: sorted", {}, "validator flag 'sorted'"),
         ("limits:\n  time_limit: soon", {}, "limits.time_limit is 'soon'"),
+        ("limits: 5", {}, "limits is a int: write keys and values"),
+        ("limits: {memory: .inf}", {}, "limits.memory is 'inf'"),
+        ("limits: {time_limit: 0}", {}, "limits.time_limit is '0'"),
+        ("limits: {time_resolution: .nan}", {}, "limits.time_resolution is 'nan'"),
+        ("validator_flags: float_tolerance -1", {}, "validator_flags is '-1'"),
+        ("type: scoring", {"data/secret/testdata.yaml": "accept_score: 1e308"}, "accept_score is '1e308'"),
+        ("type: scoring", {"data/secret/testdata.yaml": "range: 0 x"}, "range is 'x'"),
         ("name: [", {}, "no YAML"),
+        ("date: 2026-99-99", {}, "no YAML (month"),
+        ("number: " + "9" * 5000, {}, "no YAML"),
+        ("deep: " + "[" * 5000, {}, "no YAML"),
+        ("a: &a [x]\nb: &b [*a, *a]\nvalidator_flags: *b", {}, "an alias"),
         ("name: x", {"data/secret/testdata.yaml": "grading: custom"}, "only the default grader"),
         ("name: x", {"data/secret/test_group.yaml": "max_score: 1"}, "write testdata.yaml"),
         ("name: x", {"submissions/accepted/a.py": "# @EXPECTED_RESULTS@: FINE\n"}, "give some of"),
@@ -177,6 +188,33 @@ def test_a_link_of_a_test_stays_inside_the_data(tmp_path: Path) -> None:
     (folder / "data/secret/2.in").symlink_to(tmp_path / "outside.in")
     (folder / "data/secret/2.ans").write_text("")
     with pytest.raises(BadInput, match="leaves"):
+        read_problem(folder)
+
+
+VALIDATED = {"output_validators/check.py": "raise SystemExit(42)"}
+
+
+@pytest.mark.parametrize(
+    ("place", "target"),
+    [
+        ("problem.yaml", "/dev/zero"), ("problem.yaml", ""), (".timelimit", "/etc/hostname"), ("data/secret/0.in", ""),
+        ("data/secret/0.ans", ""), ("data/secret/testdata.yaml", "/etc/hostname"), ("data/secret/more", "."),
+        ("output_validators/check.py", "/etc/passwd"), ("submissions/accepted/right.py", "/etc/passwd"),
+    ],
+)  # fmt: skip
+def test_a_package_cannot_bring_in_a_file_of_the_machine_or_a_pipe(tmp_path: Path, place: str, target: str) -> None:
+    folder = package(tmp_path, data("1 2") | {"submissions/accepted/right.py": SUM, **VALIDATED}, "validation: custom")
+    (folder / place).unlink(missing_ok=True)
+    os.symlink(target, folder / place) if target else os.mkfifo(folder / place)
+    code, text = run(folder)
+    assert (code, text.count("\n")) == (2, 1), text
+    assert "link" in text if target else "no regular file" in text
+
+
+def test_a_sparse_file_is_not_read_into_memory(tmp_path: Path) -> None:
+    folder = package(tmp_path, data("1 2"))
+    os.truncate(folder / "data/secret/0.in", 1 << 40)
+    with pytest.raises(BadInput, match="at most 256 MiB"):
         read_problem(folder)
 
 

@@ -107,15 +107,15 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "a time that is true": (changed(task__limits={"wall_seconds": True}), "wall_seconds is True"),
     "a time that is text": (changed(task__limits={"wall_seconds": "1"}), "wall_seconds is '1'"),
     "half a process": (changed(task__limits={"processes": 1.5}), "processes is 1.5: give a whole number above 0"),
-    "a year": (
-        changed(task__limits={"wall_seconds": 3e7}),
-        "task.limits wall_seconds is 30000000.0: give at most 1800.0",
+    "a week": (
+        changed(task__limits={"wall_seconds": 6e5}),
+        "task.limits wall_seconds is 600000.0: give at most 1800.0",
     ),
-    "a year for a checker": (
-        changed(task__checker={"kind": "function", "source": "", "limits": {"wall_seconds": 3e7}}),
-        "wall_seconds is 30000000.0",
+    "a week for a checker": (
+        changed(task__checker={"kind": "function", "source": "", "limits": {"wall_seconds": 6e5}}),
+        "wall_seconds is 600000.0",
     ),
-    "a year for an interactor": (
+    "a week for an interactor": (
         changed(
             task__cases=[
                 {"input": "", "interactor": {"kind": "program", "source": "", "limits": {"wall_seconds": 3e7}}}
