@@ -133,11 +133,30 @@ def test_rollouts_of_unknown_tasks_are_refused(finished, tmp_path):
     settings = config(
         tmp_path,
         stages=["pairs"],
+        policy={"model": str(other.model_dir("0_sft"))},
         tasks={"train": ["generated?family=compose&level=2&split=train&count=3&seed=9"]},
         pairs={"source": str(other.path)},
     )
     with pytest.raises(ConfigError, match=r"is not in tasks\.train"):
         run(settings, RunFolder.create(settings))
+
+
+@pytest.mark.parametrize("stage", ["pairs", "rejection"])
+def test_rollouts_whose_ids_are_another_tokenizers_are_refused(finished, tmp_path, stage):
+    """Else what they spell in this tokenizer would be learned, and pairs marked as this one's."""
+    settings, other = finished
+    new = {**settings.policy.new.model_dump(), "vocab_size": 300}
+    here = config(tmp_path, stages=[stage], policy={"model": "new:", "new": new}, **{stage: {"source": str(other.path)}})
+    with pytest.raises(ConfigError, match="belong to another tokenizer"):
+        run(here, RunFolder.create(here))
+
+
+def test_a_policy_made_anew_reads_the_ids_of_another_run_from_scratch(finished, tmp_path):
+    _, other = finished
+    here = config(tmp_path, stages=["pairs"], pairs={"min_rejected": -1, "source": str(other.path)})
+    folder = RunFolder.create(here)
+    run(here, folder)
+    assert read_pairs(folder.pairs_path("0_pairs"))
 
 
 def rollout(task_id, outcome, program, **changes):

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from coderl.config.run import SAMPLING
 from coderl.errors import ConfigError
+from coderl.pairs import tokenizer_fingerprint
 from coderl.rollout import Rollout
 from coderl.run_folder import RunFolder
+from coderl.samples_of_run import load_tokenizer
 from coderl.store import RolloutStore
 from coderl.workbench import Workbench
 from sandbox import Outcome, Status
@@ -17,10 +19,16 @@ from tasks.task import Task
 def training_rollouts(bench: Workbench, label: str, source: str) -> list[Rollout]:
     """Those of the last sampling stage before stage `label`, or all training rollouts of the run at `source`.
 
-    Raises ConfigError where there are none.
+    Raises ConfigError where there are none, or where their token ids are those of another tokenizer.
     """
     if source:
-        store = RolloutStore(RunFolder.open(source).rollouts_dir)
+        folder = RunFolder.open(source)
+        if tokenizer_fingerprint(load_tokenizer(folder)) != tokenizer_fingerprint(bench.policy.tokenizer):
+            raise ConfigError(
+                f"{label}: the token ids of {source} belong to another tokenizer than the policy's: set policy.model to a "
+                "model of that run, or to the one that it was made from"
+            )
+        store = RolloutStore(folder.rollouts_dir)
         stages = list(dict.fromkeys(s.stage for s in store.segments() if _name(s.stage) in SAMPLING))
     else:
         store, index = bench.store, int(label.partition("_")[0])
