@@ -215,6 +215,14 @@ def test_rejection_keeps_unique_passing_programs_up_to_the_cap_and_drops_what_is
     }
 
 
+def test_of_equal_programs_the_first_is_imitated_in_the_order_of_samples():
+    first, again = "def f(x):\n    return x", "def f(y):\n    return y"
+    rollouts = [rollout("a", "AC", program) for program in (first, "def f(x):\n    return +x", again)]
+    for most, programs in ((1, [first]), (2, [first, rollouts[1].program])):
+        kept, _ = select(rollouts, RejectionConfig(max_per_task=most, max_pass_rate=1.0))
+        assert [r.program for r in kept] == programs
+
+
 PIPELINE = {
     "stages": ["sample", "pairs", "reward_model", "ppo", "best_of_n", "eval"],
     "reward": {"learned": {"mix": "gate", "coef": 0.2}},

@@ -66,7 +66,9 @@ def select(rollouts: Sequence[Rollout], config: RejectionConfig) -> tuple[list[R
         if rate > config.max_pass_rate:
             metrics["rejection/tasks_too_easy"] += 1
             continue
-        unique = {program_key(r.program): r for r in reversed(passed) if is_whole(r)}
-        kept += list(reversed(unique.values()))[: config.max_per_task]
+        unique: dict[str, Rollout] = {}
+        for rollout in filter(is_whole, passed):
+            unique.setdefault(program_key(rollout.program), rollout)
+        kept += list(unique.values())[: config.max_per_task]
     metrics["rejection/kept"] = float(len(kept))
     return kept, metrics
