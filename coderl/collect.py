@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -212,6 +212,19 @@ def passes(rollout: Rollout, num_visible: int) -> bool:
     assert rollout.verdict is not None
     cases = rollout.verdict.cases[:num_visible] if num_visible else rollout.verdict.cases
     return bool(cases) and all(case.outcome == "AC" for case in cases)
+
+
+def solved(bench: Workbench, rollout: Rollout, task: Task) -> bool:
+    """Whether the cases that the reward looks at were accepted."""
+    return passes(rollout, len(task.visible) if bench.config.reward.cases == "visible" else 0)
+
+
+def with_learned(bench: Workbench, part: Collected, tasks: Sequence[Task], samples_per_task: int) -> Collected:
+    """With what the reward model adds, where there is one; `tasks` are those that were collected."""
+    if bench.learned is None:
+        return part
+    passed = [solved(bench, r, tasks[i // samples_per_task]) for i, r in enumerate(part.rollouts)]
+    return replace(part, rollouts=bench.learned.mix(part.rollouts, passed, samples_per_task))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -44,14 +44,18 @@ class LearnedReward:
         spread = z.std(0) if len(self.members) > 1 else z[0] * 0
         return (z.mean(0) - self.config.pessimism * spread).tolist(), spread.tolist()
 
-    def mix(self, rollouts: Sequence[Rollout], samples_per_task: int) -> list[Rollout]:
-        """The rollouts with a reward part "learned"; `samples_per_task` neighbours are of one task."""
+    def mix(self, rollouts: Sequence[Rollout], passed: Sequence[bool], samples_per_task: int) -> list[Rollout]:
+        """The rollouts with a reward part "learned"; `samples_per_task` neighbours are of one task.
+
+        `passed` says which of them pass as far as the reward may look: see `coderl.collect.solved`.
+        """
         values, _ = self.scores(rollouts)
         result: list[Rollout] = []
         for start in range(0, len(rollouts), samples_per_task):
-            group, own = rollouts[start : start + samples_per_task], values[start : start + samples_per_task]
+            at = slice(start, start + samples_per_task)
+            group, own = rollouts[at], values[at]
             execution = [r.reward_parts.get("execution", math.nan) for r in group]
-            rewards = mixed(execution, [_passed(r) for r in group], own, mix=self.config.mix, coef=self.config.coef)
+            rewards = mixed(execution, passed[at], own, mix=self.config.mix, coef=self.config.coef)
             for rollout, before, reward, score in zip(group, execution, rewards, own, strict=True):
                 parts = {**rollout.reward_parts, "learned": reward - before}
                 result.append(rollout.with_(reward_parts=parts, reward=total(parts), learned_score=score))

@@ -137,6 +137,44 @@ def test_remax_measures_against_the_greedy_completion():
     assert method.greedy_rewards(rollouts, 0).tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
+class Adds:
+    """A reward model that adds 10 to what passes."""
+
+    def mix(self, rollouts, passed, samples_per_task):
+        assert len(rollouts) == len(passed)
+        parts = [{**r.reward_parts, "learned": 10.0 * p} for r, p in zip(rollouts, passed, strict=True)]
+        return [
+            r.with_(reward_parts=own, reward=sum(own.values()), learned_score=0.0)
+            for r, own in zip(rollouts, parts, strict=True)
+        ]
+
+
+def test_the_greedy_completion_has_the_reward_that_the_samples_have():
+    b = bench(["AC"], remax={"prompts_per_step": 2, "samples_per_prompt": 2})
+    b.learned = Adds()
+    method = Grpo(b, b.config.remax, "0_remax")
+    rollouts = method.sample(0)[0].rollouts
+    assert [r.reward for r in rollouts] == [11.0] * 4
+    assert method.greedy_rewards(rollouts, 0).tolist() == [11.0] * 4
+
+
+class FailsHidden(ScriptedGrader):
+    def grade(self, requests):
+        found = []
+        for request in requests:
+            cases = tuple(CaseResult(outcome=Outcome.AC if i < 2 else Outcome.WA) for i in range(len(request.cases)))
+            found.append(replace(self._verdict("WA"), cases=cases))
+        return found
+
+
+@pytest.mark.parametrize(("cases", "reward"), [("visible", 11.0), ("all", 0.0)])
+def test_a_reward_model_is_told_of_a_pass_by_the_cases_that_the_reward_looks_at(cases, reward):
+    b = bench([], reward={"cases": cases})
+    assert all(len(task.visible) == 2 < len(task.cases) for task in b.train_tasks)
+    b.grader, b.learned = FailsHidden([]), Adds()
+    assert {r.reward for r in Grpo(b, b.config.grpo, "0_grpo").sample(0)[0].rollouts} == {reward}
+
+
 def test_reinforce_pp_whitens_over_all_tokens_of_the_batch():
     b = bench(["AC", "WA", "IE"], reinforce_pp={"prompts_per_step": 3, "samples_per_prompt": 2, "kl_coef": 0.0})
     examples = Grpo(b, b.config.reinforce_pp, "0_reinforce_pp").collect(0).examples

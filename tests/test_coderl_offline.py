@@ -146,7 +146,9 @@ def test_rollouts_whose_ids_are_another_tokenizers_are_refused(finished, tmp_pat
     """Else what they spell in this tokenizer would be learned, and pairs marked as this one's."""
     settings, other = finished
     new = {**settings.policy.new.model_dump(), "vocab_size": 300}
-    here = config(tmp_path, stages=[stage], policy={"model": "new:", "new": new}, **{stage: {"source": str(other.path)}})
+    here = config(
+        tmp_path, stages=[stage], policy={"model": "new:", "new": new}, **{stage: {"source": str(other.path)}}
+    )
     with pytest.raises(ConfigError, match="belong to another tokenizer"):
         run(here, RunFolder.create(here))
 

@@ -392,7 +392,7 @@ def test_rollouts_get_a_part_of_their_own_and_unscorable_ones_stay_nan():
         members=[model], norm=Normaliser(mean=0, std=1), policy=p, config=LearnedRewardConfig(mix="sum", coef=0.2)
     )
     group = [rollout("AC"), rollout("WA", completion_ids=(9, 9)), rollout("IE")]
-    first, second, third = learned.mix(group, samples_per_task=3)
+    first, second, third = learned.mix(group, [True, False, False], samples_per_task=3)
     raw = scores([model], p, [Example(prompt_ids=(5,), completion_ids=(8, 1))], micro_batch_tokens=9)[0, 0]
     assert first.learned_score == pytest.approx(float(raw), abs=1e-5)
     assert first.reward_parts["learned"] == pytest.approx(0.2 * math.tanh(float(raw)), abs=1e-6)

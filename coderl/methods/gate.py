@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from coderl.collect import Collected, collect, passes
+from coderl.collect import Collected, collect, solved, with_learned
 from coderl.config import RolloutStageConfig
 from coderl.curriculum import Curriculum, Result, has_signal
 from coderl.rollout import Rollout
@@ -58,9 +58,10 @@ def gated(
     curriculum.begin_step()
     while missing and len(parts) < max_rounds:
         own = bench.share(list(enumerate(curriculum.draw(missing))))
+        drawn = [tasks[draw.index] for _, draw in own]
         part = collect(
             bench,
-            [tasks[draw.index] for _, draw in own],
+            drawn,
             samples_per_task=size,
             stage=stage,
             step=step,
@@ -70,8 +71,7 @@ def gated(
             repeats=[draw.repeat for _, draw in own],
             coverage=config.coverage_mask or config.failing_line_penalty > 0,
         )
-        if bench.learned is not None:
-            part = replace(part, rollouts=bench.learned.mix(part.rollouts, size))
+        part = with_learned(bench, part, drawn, size)
         parts.append(part)
         found = []
         for (place, draw), start in zip(own, range(0, len(part.rollouts), size), strict=True):
@@ -107,7 +107,6 @@ def gated(
 
 def _result(bench: Workbench, index: int, group: list[Rollout]) -> Result:
     """A sample passes where the cases that the reward looks at pass."""
-    task = bench.train_tasks[index]
-    visible = len(task.visible) if bench.config.reward.cases == "visible" else 0
     scored = [r for r in group if not math.isnan(r.reward)]
-    return Result(index=index, passed=sum(passes(r, visible) for r in scored), graded=len(scored))
+    passed = sum(solved(bench, r, bench.train_tasks[index]) for r in scored)
+    return Result(index=index, passed=passed, graded=len(scored))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coderl.collect import Collected, collect, rollout_metrics
+from coderl.collect import Collected, collect, rollout_metrics, with_learned
 from coderl.config import RolloutStageConfig
 from coderl.credit import Credit, credit
 from coderl.curriculum import Curriculum
@@ -94,11 +94,11 @@ class Online(MethodBase):
 
     def greedy_rewards(self, rollouts: Sequence[Rollout], step: int) -> Tensor:
         """(N,) for each rollout the reward of the greedy completion of its prompt (ReMax)."""
-        tasks = {task.id: task for task in self._bench.train_tasks}
-        names = list(dict.fromkeys(r.task_id for r in rollouts))
+        known = {task.id: task for task in self._bench.train_tasks}
+        tasks = [known[name] for name in dict.fromkeys(r.task_id for r in rollouts)]
         found = collect(
             self._bench,
-            [tasks[name] for name in names],
+            tasks,
             samples_per_task=1,
             stage=self._label,
             step=step,
@@ -106,6 +106,7 @@ class Online(MethodBase):
             max_new_tokens=self.max_tokens,
             stop_early=self._bench.config.reward.scheme == "all_pass",
         )
+        found = with_learned(self._bench, found, tasks, 1)
         rewards = {r.task_id: self._adjusted(r).reward for r in found.rollouts}
         return torch.tensor([rewards[r.task_id] for r in rollouts])
 
