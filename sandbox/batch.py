@@ -148,3 +148,8 @@ def _shown(value: Any) -> str:
 @functools.lru_cache(maxsize=256)
 def widened(limits: Limits, slack: float) -> Limits:
     return replace(limits, cpu_seconds=min(limits.cpu_seconds * slack, MOST_SECONDS)) if slack != 1.0 else limits
+
+
+@functools.lru_cache(maxsize=256)
+def with_wall(limits: Limits, seconds: float) -> Limits:
+    return replace(limits, wall_seconds=seconds)

@@ -19,7 +19,7 @@ from typing import Any
 
 from sandbox import direct
 from sandbox.backend import Backend, Job, Run, RunExit, Slot
-from sandbox.batch import Batch, Trial, call_ending, script_result, script_trial, widened
+from sandbox.batch import Batch, Trial, call_ending, script_result, script_trial, widened, with_wall
 from sandbox.build import Builds, CompileFailed, Runnable
 from sandbox.checkers import text_matches, values_match
 from sandbox.codec import CodecError, encode, frame, loads
@@ -217,8 +217,8 @@ class Executor:
     ) -> list[Trial]:
         """The results of the first few cases, at least one. They are of one kind. With `proxied` all go to the referee."""
         pytest = any(isinstance(case, SuiteCase) and case.framework is Framework.PYTEST for case in cases)
-        longer = replace(widened(limits, slack), wall_seconds=limits.wall_seconds + VALIDATION.wall_seconds)
-        patient = replace(VALIDATION, wall_seconds=longer.wall_seconds)
+        longer = with_wall(widened(limits, slack), limits.wall_seconds + VALIDATION.wall_seconds)
+        patient = with_wall(VALIDATION, longer.wall_seconds)
 
         def start_referee() -> Wire:
             job = Job(driver="referee", source=pytest_archive() if pytest else b"", limits=patient)
@@ -302,8 +302,11 @@ class Executor:
         fetch: tuple[str, ...] = (),
         files: tuple[WorkFile, ...] = (),
     ) -> tuple[RunExit, Seen, Ending]:
-        job = self._without_compiling(program, program.job(widened(limits, slack)))
-        job = replace(job, stdin=stdin, fetch=(*job.fetch, *fetch), files=(*job.files, *files))
+        job = program.job(widened(limits, slack))
+        driver, source = self._without_compiling(program, job)
+        job = replace(
+            job, driver=driver, source=source, stdin=stdin, fetch=(*job.fetch, *fetch), files=(*job.files, *files)
+        )
         ended, seen, message = self._wait(self._open(program, job))
         if job.driver == "first" and "code" in message:  # sent before the first line of the program ran
             self._code = program.source, bytes.fromhex(message["code"])
@@ -313,14 +316,14 @@ class Executor:
         detail = explain(flags, limits) or (crash_detail(ended, seen) if flags else "")
         return ended, seen, Ending(flags=tuple(flags), detail=detail)
 
-    def _without_compiling(self, program: Runnable, job: Job) -> Job:
-        """The same job, with what an earlier run of the same script was compiled to; or one that will hand that over."""
+    def _without_compiling(self, program: Runnable, job: Job) -> tuple[str, bytes]:
+        """Driver and source of `job`, with what an earlier run of that script was compiled to, or to hand that over."""
         if not program.repeats or job.driver != "script" or job.limits.output_bytes < 2 * MAX_CODE:
-            return job
+            return job.driver, job.source
         source, code = self._code
         if source != program.source:
-            return replace(job, driver="first")
-        return replace(job, driver="again", source=len(code).to_bytes(4, "little") + code + source)
+            return "first", job.source
+        return "again", len(code).to_bytes(4, "little") + code + source
 
     def _compile(self, role: str, binds: tuple[str, ...], job: Job) -> tuple[RunExit, Seen]:
         ended, seen, _ = self._wait(Wire(self._start(role, binds, job), job.limits))
@@ -329,6 +332,7 @@ class Executor:
 
     def _wait(self, wire: Wire) -> tuple[RunExit, Seen, dict[str, Any]]:
         """The end of a program that nobody talks to, and what its driver said of it."""
+        wire.doze()
         wire.late = not pump([wire], lambda: wire.ended, wire.run.deadline)
         ended, seen = self._finish(wire, kill=wire.late)
         return ended, seen, _told(wire)
@@ -364,6 +368,7 @@ class Executor:
         for wire in wires:
             with suppress(OSError):
                 wire.run.control.shutdown(socket.SHUT_WR)
+        wires[0].doze()
         pump(wires, lambda: all(wire.ended for wire in wires), time.monotonic() + GOODBYE_SECONDS)
 
 

@@ -40,6 +40,7 @@ from sandbox.verdict import CaseResult, Coverage, Integrity, Isolation, Outcome,
 
 SLACK = 1.25  # of the cpu limit, in a first run
 MAX_TRACED = 16  # runs of one program; cases that share a process count as one
+_SHARING = (CallCase, AssertCase, SuiteCase)  # kinds whose cases share a process
 
 
 class Quiet:
@@ -53,14 +54,16 @@ class Quiet:
     @contextmanager
     def shared(self) -> Iterator[None]:
         with self._condition:
-            self._condition.wait_for(lambda: not self._wanted and not self._alone)
+            while self._wanted or self._alone:
+                self._condition.wait()
             self._running += 1
         try:
             yield
         finally:
             with self._condition:
                 self._running -= 1
-                self._condition.notify_all()
+                if self._wanted:
+                    self._condition.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -186,6 +189,9 @@ class _Grading:
     def _next_batch(self, found: list[CaseResult]) -> Sequence[Case]:
         """The cases to run next, of one kind; none if the next one can change no points any more."""
         start, groups = len(found), self._request.groups
+        first = self._request.cases[start]
+        if not groups and not isinstance(first, _SHARING):
+            return [first]
         batch = _same_kind(self._request.cases[start:])
         count = itertools.takewhile(lambda i: not is_lost(start + i, groups, found), range(len(batch)))
         return batch[: len(list(count))] if groups else batch
@@ -201,11 +207,12 @@ class _Grading:
     def _run(self, cases: Sequence[Case], slack: float) -> list[Trial]:
         """The results of the first of `cases`, which are of one kind: at least one."""
         request, executor, program = self._request, self._executor, self._program
-        stop = request.stop_early or any(group.stop_early for group in request.groups)
-        if calls := [case for case in cases if isinstance(case, CallCase)]:
-            rule = request.checker or Checker.EQUAL
-            return executor.calls(program, calls, request.limits, rule, slack, stop_early=stop)
-        if asserts := [case for case in cases if isinstance(case, AssertCase | SuiteCase)]:
+        if isinstance(cases[0], _SHARING):
+            stop = request.stop_early or any(group.stop_early for group in request.groups)
+            if calls := [case for case in cases if isinstance(case, CallCase)]:
+                rule = request.checker or Checker.EQUAL
+                return executor.calls(program, calls, request.limits, rule, slack, stop_early=stop)
+            asserts = [case for case in cases if isinstance(case, AssertCase | SuiteCase)]
             return executor.asserts(program, asserts, request.limits, slack, stop_early=stop)
         if isinstance(cases[0], ProgramCase):
             joint, options = joined(request.program, cases[0])

@@ -11,6 +11,9 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
     >>> printable("one\\nline", keep="")
     'one\\\\nline'
     """
-    if text.isascii() and text.isprintable():
+    plain = text
+    for character in keep:
+        plain = plain.replace(character, "")
+    if plain.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
