@@ -7,9 +7,11 @@ writable; v2 with memory and pids delegated. Without: the supervisor sums /proc 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,9 +210,14 @@ class Meter:
         self._ooms, self._refused = _count(self._oom, b"oom_kill "), _count(self._pids_events, b"max ")
         self._cpu_base = self._cpu_seconds()
 
+    @property
+    def joining(self) -> list[Callable[[], Any]]:
+        """The steps of `join`."""
+        return [functools.partial(os.write, fd, b"0") for fd in self._join]  # 0: the writing process
+
     def join(self) -> None:
-        for fd in self._join:
-            os.write(fd, b"0")  # 0: the writing process
+        for step in self.joining:
+            step()
 
     def cpu_seconds(self) -> float | None:
         """Of the whole tree since `reset`, dead or alive; None where nothing counts it."""
@@ -267,7 +274,6 @@ def _count(fd: int | None, key: bytes) -> int:
     """The number after `key` in a file of "key number" lines."""
     if fd is None:
         return 0
-    for line in os.pread(fd, 4096, 0).splitlines():
-        if line.startswith(key):
-            return int(line[len(key) :])
-    return 0
+    data = b"\n" + os.pread(fd, 4096, 0)
+    start = data.find(b"\n" + key)
+    return int(data[start + len(key) + 1 :].partition(b"\n")[0]) if start >= 0 else 0

@@ -16,7 +16,8 @@ import json
 import math
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from sys import get_int_max_str_digits
 from typing import Any
 
 MAX_DEPTH = 100  # of nested values
@@ -24,6 +25,7 @@ MAX_NODES = 1 << 20  # values in one message: shared parts count each time
 MAX_DIGITS = 4300  # of an int written in decimal
 MAX_COLLISIONS = 1_000_000  # pairs of keys with equal hashes in one message: each may cost a comparison
 HEADER = struct.Struct("<I")
+length = len  # beside a program that replaces the builtin, frames are still cut where they end
 
 Export = Callable[[object], Any]
 Resolve = Callable[[str, Any], Any]
@@ -57,13 +59,13 @@ def decode(tree: Any, resolve: Resolve | None = None) -> Any:
 
 def dumps(tree: Any) -> bytes:
     """A JSON tree (of `encode`, or a frame that holds such trees) as ASCII."""
-    return _ENCODE(tree).encode("ascii")
+    return "".join(_ENCODE(tree, 0)).encode("ascii")
 
 
 def loads(data: bytes) -> Any:
     """The JSON tree in `data`; refuses duplicate keys, NaN tokens, long numbers, deep nests. Raises CodecError."""
     try:
-        short = 0 < sys.get_int_max_str_digits() <= MAX_DIGITS  # then Python itself refuses long numbers
+        short = 0 < get_int_max_str_digits() <= MAX_DIGITS  # then Python itself refuses long numbers
         return (_DECODE_SHORT if short else _DECODE)(data.decode("utf-8"))
     except CodecError:
         raise
@@ -74,9 +76,9 @@ def loads(data: bytes) -> Any:
 def frame(tree: Any) -> bytes:
     """One message on a control socket: length, then JSON."""
     data = dumps(tree)
-    if len(data) >= 1 << 32:
+    if length(data) >= 1 << 32:
         raise CodecError("the message is longer than 4 GiB")
-    return HEADER.pack(len(data)) + data
+    return HEADER.pack(length(data)) + data
 
 
 _MAX_RAW = 1 << 63
@@ -321,7 +323,36 @@ def _refuse(token: str) -> float:
     raise CodecError(f"{token} is not JSON")
 
 
+def _encoder() -> Callable[[Any, int], Iterable[str]]:
+    """What `json.JSONEncoder.encode` makes anew for every value."""
+    plain = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return lambda tree, _level: plain.iterencode(tree)
+    quote = json.encoder.encode_basestring_ascii
+    encoder: Callable[[Any, int], Iterable[str]] = make(
+        None, plain.default, quote, None, plain.key_separator, plain.item_separator, False, False, False
+    )
+    return encoder
+
+
+def _decoder(strict: json.JSONDecoder) -> Callable[[str], Any]:
+    """`strict.decode`, at once where there is no space around the value."""
+    scan: Callable[[str, int], tuple[Any, int]] = strict.scan_once  # type: ignore[attr-defined]
+
+    def decode_text(text: str) -> Any:
+        try:
+            tree, end = scan(text, 0)
+            if end == length(text):
+                return tree
+        except StopIteration:  # no value begins here
+            pass
+        return strict.decode(text)
+
+    return decode_text
+
+
 # Made once, so that a program that replaces json.dumps or json.loads harms only itself.
-_ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-_DECODE = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_int, parse_constant=_refuse).decode
-_DECODE_SHORT = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_refuse).decode
+_ENCODE = _encoder()
+_DECODE = _decoder(json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_int, parse_constant=_refuse))
+_DECODE_SHORT = _decoder(json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_refuse))

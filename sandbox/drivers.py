@@ -39,9 +39,11 @@ from sandbox.referee import referee
 
 def main(driver: str, source: bytes, control: int) -> None:
     """Run `source` under the driver of that name; returns or raises SystemExit as the program does."""
-    if driver.startswith(tracing.TRACED):
+    run = _DRIVERS.get(driver)
+    if run is None:
         tracing.start()
-    _DRIVERS[driver.removeprefix(tracing.TRACED)](source, control)
+        run = _DRIVERS[driver.removeprefix(tracing.TRACED)]
+    run(source, control)
 
 
 def run_tool(source: bytes, control: int) -> None:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import functools
 import linecache
-import os
 import sys
-import types
 from collections.abc import Callable
+from os import _exit, close, read, readv, write
 from traceback import print_exception
+from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
-from sandbox.codec import HEADER, frame, loads
+from sandbox.codec import HEADER, frame, length, loads
 
 FILE = "main.py"  # what tracebacks call the program
 MODULE = "program"  # its name as a module
 MAX_TEXT = 300  # characters of an error that are passed on
+CHUNK = 1 << 16  # bytes that are read at once
 MAX_CODE = 1 << 18  # bytes of a compiled script that are passed on
 
 
@@ -29,15 +30,23 @@ class Channel:
     """Frames on the control socket, by its descriptor: a socket object is some fifty pages more in every fork."""
 
     def __init__(self, control: int):
-        self._control, self._read, self._write = control, os.readv, os.write
+        self._control, self._read, self._read_into, self._write = control, read, readv, write
+        self._ahead = b""  # what was read, and is of the next message
 
     def receive(self) -> Any:
         """The next message; None when the judge has closed the socket."""
-        head = self._exactly(HEADER.size)
-        if head is None:
+        data = self._ahead or self._read(self._control, CHUNK)
+        if not data:
             return None
-        data = self._exactly(HEADER.unpack(head)[0])
-        return None if data is None else loads(bytes(data))
+        data += self._exactly(HEADER.size - length(data))
+        if length(data) < HEADER.size:
+            return None
+        end = HEADER.size + HEADER.unpack_from(data)[0]
+        data += self._exactly(end - length(data))
+        if length(data) < end:
+            return None
+        self._ahead = data[end:]
+        return loads(data[HEADER.size : end])
 
     def send(self, message: Any) -> None:
         data = memoryview(frame(message))
@@ -45,20 +54,20 @@ class Channel:
             data = data[self._write(self._control, data) :]
 
     def close(self) -> None:
-        os.close(self._control)
+        close(self._control)
 
-    def _exactly(self, size: int) -> bytearray | None:
+    def _exactly(self, size: int) -> bytes:
+        """The next `size` bytes; fewer where there are no more."""
+        if size <= 0:
+            return b""
         data = bytearray(size)
         view, done = memoryview(data), 0
-        while done < size:
-            count = self._read(self._control, [view[done:]])
-            if count == 0:
-                return None
+        while done < size and (count := self._read_into(self._control, [view[done:]])):
             done += count
-        return data
+        return bytes(data[:done])
 
 
-def compiled(source: bytes, channel: Channel) -> types.CodeType:
+def compiled(source: bytes, channel: Channel) -> CodeType:
     """The code of the program; if it does not compile, tells the judge and exits."""
     try:
         code = compile(source, FILE, "exec", dont_inherit=True)
@@ -76,9 +85,9 @@ def keep_text(source: bytes) -> None:
     linecache.cache[FILE] = (functools.partial(source.decode, "utf-8", "replace"),)
 
 
-def load(code: types.CodeType, channel: Channel, names: dict[str, Any]) -> dict[str, Any]:
+def load(code: CodeType, channel: Channel, names: dict[str, Any]) -> dict[str, Any]:
     """Execute the program as a module, and give its names; if that fails, tells the judge and exits."""
-    module = types.ModuleType(MODULE)
+    module = ModuleType(MODULE)
     module.__file__ = FILE
     sys.modules[MODULE] = module
     namespace = module.__dict__
@@ -138,4 +147,4 @@ def show(error: BaseException) -> None:
 
 
 def leave() -> NoReturn:
-    os._exit(0)
+    _exit(0)

@@ -6,13 +6,15 @@ interpreter does. Until it has said that it is isolated (one byte on `armed`) no
 
 from __future__ import annotations
 
-import _thread
 import atexit
-import os
 import sys
 import threading
+from _thread import _count as num_threads
 from collections.abc import Callable
 from contextlib import suppress
+
+# By their own names: what is done once in every fork never becomes fast, and `os.setsid` touches five pages more than `setsid`.
+from os import _exit, closerange, dup2, getcwd, read, setsid, write
 from typing import NoReturn
 
 from sandbox.cell import Cell, Work
@@ -26,21 +28,21 @@ BINARY = 4
 def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int) -> NoReturn:
     """In the fork: isolate, take the program from the control socket, hand over, and end as an interpreter does."""
     try:
-        os.setsid()
+        setsid()
         cell.enter(job)
         for target, fd in enumerate(fds):
             # Never onto one still to come: the kernel gave them out in rising order.
-            os.dup2(fd, target, target < CONTROL)
-        os.write(armed, b"1")
-        os.closerange(len(fds), 1 << 20)
+            dup2(fd, target, target < CONTROL)
+        write(armed, b"1")
+        closerange(len(fds), 1 << 20)
         size = int.from_bytes(read_exactly(8), "little")
         source, placed = unpack(read_exactly(size))
         if placed:
-            sys.path.append(os.getcwd())  # last, so that no file shadows what others import
+            sys.path.append(getcwd())  # last, so that no file shadows what others import
     except BaseException as error:
         with suppress(BaseException):
-            os.write(2, f"zygote: cannot isolate: {error!r}\n".encode())
-        os._exit(1)
+            write(2, f"zygote: cannot isolate: {error!r}\n".encode())
+        _exit(1)
     code = 0
     try:
         run_driver(job.driver, source, CONTROL)
@@ -55,7 +57,7 @@ def become(job: Work, fds: list[int], cell: Cell, run_driver: Driver, armed: int
 def read_exactly(size: int) -> bytes:
     chunks, left = [], size
     while left:
-        chunk = os.read(CONTROL, min(left, 1 << 20))
+        chunk = read(CONTROL, min(left, 1 << 20))
         if not chunk:
             raise EOFError("the judge went away")
         chunks.append(chunk)
@@ -75,7 +77,7 @@ def exit_code(stop: SystemExit) -> int:
 def end_interpreter(code: int) -> NoReturn:
     """Join threads, run exit handlers and flush, as an interpreter does; without the teardown, which costs more."""
     try:
-        if _thread._count():
+        if num_threads():
             threading._shutdown()  # type: ignore[attr-defined]
         if atexit._ncallbacks():
             atexit._run_exitfuncs()
@@ -88,4 +90,4 @@ def end_interpreter(code: int) -> NoReturn:
         code = code or 120
     with suppress(BaseException):
         sys.stderr.flush()
-    os._exit(code)
+    _exit(code)

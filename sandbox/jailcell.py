@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from sandbox import seccomp
@@ -22,6 +23,7 @@ from sandbox import syscalls as sys
 from sandbox.cell import Work, fix_limits, run_limits, tree_usage
 from sandbox.cgroup import Meter
 from sandbox.jailroot import BOX, enter_root
+from sandbox.syscalls import Step
 
 INSIDE_ID = 1000  # uid and gid of programs, as they see it
 FOLDERS = (f"{BOX}/work", f"{BOX}/tmp", f"{BOX}/shm")
@@ -133,6 +135,7 @@ class JailCell:
         self._ruleset = -1
         self._limits: list[tuple[int, tuple[int, int]]] = []
         self._limited: tuple[float, ...] = ()
+        self._steps: tuple[Step, ...] = ()  # of `enter`; none where they are to be laid out anew
         self._mounted: tuple[int, int] | None = None
         self._pristine: tuple[Any, ...] = ()
         self.folder = FOLDERS[0]
@@ -155,20 +158,25 @@ class JailCell:
         if wanted != self._limited or not self._meter:
             self._limits = run_limits(job, cap_address_space=self._meter is None, spare_processes=spare)
             self._limited = wanted
+            self._steps = ()
+        if not self._steps:
+            self._steps = self._lay_out()
 
     def enter(self, job: Work) -> None:
-        if self._meter:
-            self._meter.join()
-        os.chdir(FOLDERS[0])
-        for what, bounds in self._limits:
-            resource.setrlimit(what, bounds)
-        if self._landlock:
-            self._restrict()
-        if self._rooted:
-            os.setresgid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
-            os.setresuid(INSIDE_ID, INSIDE_ID, INSIDE_ID)
-        for step in self._last_steps:
+        for step in self._steps:
             step()
+
+    def _lay_out(self) -> tuple[Step, ...]:
+        """The steps of `enter`, beforehand: see `syscalls.prepared`."""
+        ids = (INSIDE_ID, INSIDE_ID, INSIDE_ID)
+        return (
+            *(self._meter.joining if self._meter else ()),
+            partial(os.chdir, FOLDERS[0]),
+            *(partial(resource.setrlimit, what, bounds) for what, bounds in self._limits),
+            *((sys.landlock_restrict(self._ruleset),) if self._landlock else ()),
+            *((partial(os.setresgid, *ids), partial(os.setresuid, *ids)) if self._rooted else ()),
+            *self._last_steps,
+        )
 
     def usage(self, child: int) -> tuple[float, int]:
         cpu = self._meter.cpu_seconds() if self._meter else None
@@ -202,6 +210,7 @@ class JailCell:
 
     def _renew(self, file_bytes: int, files: int) -> None:
         """An empty work folder: a new tmpfs in place of the last one."""
+        self._steps = ()
         if self._mounted:
             self._mounted = None
             os.chdir("/")
@@ -218,6 +227,5 @@ class JailCell:
             rules = {"/": sys.LANDLOCK_READ, "/dev": sys.LANDLOCK_DEVICE | sys.LANDLOCK_READ}
             rules |= dict.fromkeys(FOLDERS, sys.LANDLOCK_OWN)
             self._ruleset = sys.landlock_ruleset(self._landlock, rules)
-            self._restrict = sys.landlock_restrict(self._ruleset)
         self._mounted = (file_bytes, files)
         self._pristine = self._look()

@@ -50,7 +50,7 @@ class Player:
                 leave()
             if "op" not in message:
                 return message
-            self._channel.send(self._answer(message))
+            self._channel.send(self.answer(message))
 
     def call_back(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._channel.send(
@@ -66,7 +66,7 @@ class Player:
             return decode(reply["re"], self._resolve)
         raise exception(reply["raise"]["type"], [decode(tree) for tree in reply["raise"]["args"]])
 
-    def _answer(self, message: Any) -> Any:
+    def answer(self, message: Any) -> Any:
         try:
             result = self._operations[message["op"]](message)
         except SystemExit:

@@ -30,6 +30,9 @@ from sandbox.workfiles import MAX_FILES, Fetched, WorkFile, pack, read_result
 
 # kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
 JOB = struct.Struct("<cIdd6q?")
+# run, cpu ms, wall ms, memory, exit code (-1: none), signal (0: none), flags; then JSON of what few runs have
+REPORT = struct.Struct("<I2dq2h7?")
+REPORTED = ("oom", "cpu_exceeded", "wall_exceeded", "pids_exceeded", "forbidden", "files_exceeded", "lost")
 START_SECONDS = 20.0  # how long a zygote may take to come up
 REMOVAL_DESCRIPTORS = 4  # to remove a folder again
 POPEN_DESCRIPTORS = 8  # three pipes, and one by which the child tells that exec failed
@@ -50,6 +53,7 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "2",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "LD_BIND_NOW": "1",  # or every fork binds the same functions again; the zygote takes it from what programs see
 }
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 Configure = Callable[[], tuple[dict[str, Any], list[int]]]  # the zygote's configuration, the descriptors it inherits
@@ -173,10 +177,12 @@ class ZygoteSlot:
         self._live = run
         for fd in ours:
             os.set_blocking(fd, False)
-        near.settimeout(limits.wall_seconds)
+        data = struct.pack("<Q", len(payload)) + payload
         with suppress(OSError):  # died or hangs before it took its source: the report will say
-            near.sendall(struct.pack("<Q", len(payload)) + payload)
-        near.settimeout(None)
+            if (sent := near.send(data, socket.MSG_DONTWAIT)) < len(data):
+                near.settimeout(limits.wall_seconds)
+                near.sendall(memoryview(data)[sent:])
+                near.settimeout(None)
         return run
 
     def _in_memory(self, binary: WorkFile | None) -> int:
@@ -223,15 +229,14 @@ class ZygoteSlot:
             try:
                 if not data:
                     break
-                report = json.loads(data)
-                if report.pop("run") == number:
-                    names = report.pop("fetched", ())
+                about, ended, names = read_report(data)
+                if about == number:
                     if len(descriptors) < sum(not fault for _, fault in names):
                         detail = "no descriptors are left for the files of the run"
                         break
                     limit = self._live.limits.file_bytes if self._live else 0
                     self._live = None
-                    return RunExit(**report, fetched=_read_all(names, descriptors, limit))
+                    return replace(ended, fetched=_read_all(names, descriptors, limit)) if names else ended
             finally:
                 for descriptor in descriptors:
                     os.close(descriptor)
@@ -332,6 +337,22 @@ class ZygoteSlot:
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
+
+
+def read_report(data: bytes) -> tuple[int, RunExit, Sequence[tuple[str, str]]]:
+    """Which run it is about, how that ended, and the files to bring back: name and fault."""
+    number, cpu_ms, wall_ms, memory_bytes, code, signal, *flags = REPORT.unpack_from(data)
+    rest = json.loads(data[REPORT.size :]) if len(data) > REPORT.size else {}
+    ended = RunExit(
+        cpu_ms=cpu_ms,
+        wall_ms=wall_ms,
+        memory_bytes=memory_bytes,
+        exit_code=None if code < 0 else code,
+        signal=signal or None,
+        detail=rest.get("detail", ""),
+        **dict(zip(REPORTED, flags, strict=True)),
+    )
+    return number, ended, rest.get("fetched", ())
 
 
 def _read_all(names: Sequence[tuple[str, str]], descriptors: list[int], limit: int) -> tuple[Fetched, ...]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import signal
 import struct
+from collections.abc import Callable
+from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -40,6 +43,7 @@ _COMMON = {
     "landlock_restrict_self": 446,
 }
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_KILL_ALL = functools.partial(_LIBC.kill, ctypes.c_int(-1), ctypes.c_int(signal.SIGKILL))
 _SYSCALL = _LIBC.syscall
 _SYSCALL.restype = ctypes.c_long
 
@@ -80,7 +84,7 @@ def prctl(option: int, *arguments: int) -> None:
 
 def kill_everyone() -> bool:
     """For process 1 of a pid namespace: SIGKILL all others; False if there are none, not even dead ones to be waited for."""
-    return int(_LIBC.kill(ctypes.c_int(-1), ctypes.c_int(signal.SIGKILL))) == 0
+    return int(_KILL_ALL()) == 0
 
 
 def drop_bounding_set() -> None:
@@ -117,38 +121,46 @@ def landlock_ruleset(version: int, rules: dict[str, int], *, files: bool = True)
     return ruleset
 
 
-class Prepared:
+Step = Callable[[], Any]  # raises OSError where it fails
+
+
+def prepared(name: str, *arguments: object, keep: tuple[object, ...] = ()) -> Step:
     """A system call with its arguments laid out beforehand: in a fresh fork every page of Python touched is a fault."""
-
-    __slots__ = ("_arguments", "_keep", "_name")
-
-    def __init__(self, name: str, *arguments: object, keep: tuple[object, ...] = ()):
-        self._name, self._keep = name, keep
-        self._arguments = (ctypes.c_long(_number(name)), *arguments)
-
-    def __call__(self) -> None:
-        _checked(_SYSCALL(*self._arguments), self._name)
+    call = functools.partial(_STEP, ctypes.c_long(_number(name)), *arguments)
+    call.keep = keep  # type: ignore[attr-defined]
+    return call
 
 
-def drop_capabilities() -> Prepared:
+def drop_capabilities() -> Step:
     """Give up every capability of the calling thread."""
-    return Prepared("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
+    return prepared("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
 
 
-def landlock_restrict(ruleset: int) -> Prepared:
-    return Prepared("landlock_restrict_self", ctypes.c_int(ruleset), ctypes.c_uint(0))
+def landlock_restrict(ruleset: int) -> Step:
+    return prepared("landlock_restrict_self", ctypes.c_int(ruleset), ctypes.c_uint(0))
 
 
-def set_dumpable(value: int) -> Prepared:
-    return Prepared("prctl", *map(ctypes.c_ulong, (PR_SET_DUMPABLE, value, 0, 0, 0)))
+def set_dumpable(value: int) -> Step:
+    return prepared("prctl", *map(ctypes.c_ulong, (PR_SET_DUMPABLE, value, 0, 0, 0)))
 
 
-def load_filter(bpf: bytes) -> Prepared:
+def load_filter(bpf: bytes) -> Step:
     """Put the calling thread under a seccomp filter for good."""
     code = ctypes.create_string_buffer(bpf, len(bpf))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(bpf) // 8, ctypes.addressof(code)))
     arguments = (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(header), 0, 0)
-    return Prepared("prctl", *map(ctypes.c_ulong, arguments), keep=(code, header))
+    return prepared("prctl", *map(ctypes.c_ulong, arguments), keep=(code, header))
+
+
+def _raise(result: int, function: object, arguments: tuple[Any, ...]) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"system call {arguments[0].value}: {os.strerror(number)}")
+    return result
+
+
+_STEP = _LIBC["syscall"]  # another object than the attribute of that name
+_STEP.restype, _STEP.errcheck = ctypes.c_long, _raise  # type: ignore[assignment]
 
 
 def _number(name: str) -> int:

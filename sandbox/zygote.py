@@ -35,6 +35,11 @@ from sandbox.inner import Driver, become
 from sandbox.workfiles import open_results
 
 JOB = struct.Struct("<cIdd6q?")  # as in sandbox.slot
+REPORT = struct.Struct("<I2dq2h7?")  # as in sandbox.slot
+REPORTED = (
+    "oom", "cpu_exceeded", "wall_exceeded", "pids_exceeded", "forbidden", "files_exceeded", "lost",
+)  # fmt: skip
+DESCRIPTOR = struct.Struct("i")
 PRELOAD = (  # what most programs import; every further module makes every fork slower
     "array", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "enum",
     "functools", "heapq", "io", "itertools", "json", "linecache", "math", "numbers", "operator", "os.path", "queue",
@@ -43,6 +48,7 @@ PRELOAD = (  # what most programs import; every further module makes every fork 
 MAX_DESCRIPTORS = 32
 HIGH = 16  # well above the descriptors of a run
 TICK_FLOOR_SECONDS = 0.005  # shortest pause between two looks at the tree's usage
+CORES = os.cpu_count() or 1
 UNWATCHED_MS = 2  # between two looks at a run that no descriptor tells of
 
 
@@ -58,12 +64,15 @@ def main(descriptor: int) -> NoReturn:
     else:  # in a container, where the judge is out of sight: its end of the channel tells, and this never does
         judge, _ = os.pipe()
     try:
-        run_driver = load_drivers()
+        os.environ.pop("LD_BIND_NOW", None)  # it was for the zygote
+        run_driver, rehearse = load_drivers()
         warm()
         cell = open_cell(config, judge)
         preload(config.get("preload", ()))
+        rehearse()
     except Exception as error:
-        send_report(channel, {"error": f"{type(error).__name__}: {error}"})
+        with suppress(OSError):
+            channel.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
         os._exit(1)
     sys.modules["sandbox"].__path__ = []  # programs find nothing more of it
     channel.send(json.dumps({"layers": cell.layers}).encode())
@@ -90,12 +99,12 @@ def high_pipe() -> tuple[int, int]:
 fork: Callable[[], int] = ctypes.PyDLL(None).fork
 
 
-def load_drivers() -> Driver:
-    """With all that it needs, at once: inside the jail the package is out of reach."""
+def load_drivers() -> tuple[Driver, Callable[[], None]]:
+    """With all that they need, at once: inside the jail the package is out of reach. Also: how they are rehearsed."""
     for name in ("player", "referee"):
         importlib.import_module(f"sandbox.{name}")
     run: Driver = importlib.import_module("sandbox.drivers").main
-    return run
+    return run, importlib.import_module("sandbox.rehearsal").rehearse
 
 
 def warm() -> None:
@@ -157,7 +166,8 @@ def serve(
         ready = dict(poller.poll())
         if judge in ready:
             os._exit(0)
-        data, fds, _, _ = socket.recv_fds(channel, 1 << 16, 8)
+        data, rights, _, _ = channel.recvmsg(1 << 16, socket.CMSG_SPACE(8 * 4))
+        fds = [fd for _, _, block in rights for (fd,) in DESCRIPTOR.iter_unpack(block)]
         if not data:
             os._exit(0)
         if data[:1] != b"J":
@@ -183,8 +193,18 @@ def serve(
 
 def send_report(channel: socket.socket, report: dict[str, Any]) -> None:
     descriptors = report.pop("descriptors", [])
+    code, number = report.get("exit_code"), report.get("signal")
+    data = REPORT.pack(
+        report["run"], report["cpu_ms"], report["wall_ms"], report["memory_bytes"], -1 if code is None else code,
+        number or 0, *map(report.get, REPORTED),
+    )  # fmt: skip
+    if rest := {name: report[name] for name in ("detail", "fetched") if name in report}:
+        data += json.dumps(rest).encode()
     try:
-        socket.send_fds(channel, [json.dumps(report).encode()], descriptors)
+        if descriptors:
+            socket.send_fds(channel, [data], descriptors)
+        else:
+            channel.send(data)
     except OSError:
         if not descriptors:
             os._exit(0)
@@ -218,9 +238,8 @@ def supervise(
     if pidfd >= 0:
         poller.register(pidfd, select.POLLIN)
     reaped_cpu, killed, wall_exceeded, cpu_exceeded, oom, forbidden = 0.0, False, False, False, False, False
-    cores = os.cpu_count() or 1
     backstop = start + job.wall_seconds + min(job.wall_seconds, 2.0)
-    pause = min(cell.tick_seconds, job.cpu_seconds / cores)
+    pause = min(cell.tick_seconds, job.cpu_seconds / CORES)
     while True:
         ready = dict(poller.poll(max(1, int(pause * 1000)) if pidfd >= 0 else UNWATCHED_MS))
         data = channel.recv(1 << 16) if channel.fileno() in ready else b"-"
@@ -241,7 +260,7 @@ def supervise(
         wall_exceeded |= time.monotonic() > backstop
         if killed or cpu_exceeded or oom or wall_exceeded:
             cell.kill_all(child)
-        pause = min(cell.tick_seconds, max(TICK_FLOOR_SECONDS, cpu_left / cores))
+        pause = min(cell.tick_seconds, max(TICK_FLOOR_SECONDS, cpu_left / CORES))
     _, status, usage = os.wait4(child, 0)
     wall = time.monotonic() - start
     if pidfd >= 0:

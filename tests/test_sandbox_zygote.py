@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -13,6 +12,7 @@ import pytest
 
 from sandbox.backend import Backend, Job, RunExit, SandboxUnavailable, Slot, open_backend
 from sandbox.limits import Limits
+from sandbox.slot import read_report
 from sandbox.zygote import send_report
 
 
@@ -127,6 +127,33 @@ def test_where_no_file_can_be_handed_over_the_run_is_lost_and_the_zygote_lives()
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with near, far:
         descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(254)]  # one too many to send
-        send_report(near, {"run": 7, "exit_code": 0, "descriptors": descriptors})
-        report = json.loads(far.recv(1 << 16))
-    assert report["run"] == 7 and report["lost"] and "cannot be handed over" in report["detail"]
+        usage = {"cpu_ms": 1.5, "wall_ms": 2.5, "memory_bytes": 4096}
+        send_report(near, {"run": 7, "exit_code": 0, **usage, "descriptors": descriptors})
+        number, ended, files = read_report(far.recv(1 << 16))
+    assert number == 7 and ended.lost and "cannot be handed over" in ended.detail and not files
+
+
+def test_a_report_arrives_as_it_was_made() -> None:
+    usage = {"cpu_ms": 1.25, "wall_ms": 2.5, "memory_bytes": 1 << 40}
+    flags = dict.fromkeys(
+        ("oom", "cpu_exceeded", "wall_exceeded", "pids_exceeded", "forbidden", "files_exceeded"), False
+    )
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near, far:
+        for exit_code, signal in ((0, None), (255, None), (None, 9)):
+            for name in flags:
+                end = {"exit_code": exit_code, "signal": signal, **flags, name: True}
+                send_report(near, {"run": 3, **usage, **end, "fetched": [("a", "no such file")]})
+                number, ended, files = read_report(far.recv(1 << 16))
+                assert (number, ended, files) == (3, RunExit(**usage, **end), [["a", "no such file"]])
+
+
+def test_what_the_zygote_was_started_and_rehearsed_with_is_not_in_sight_of_programs(slot: Slot) -> None:
+    source = (
+        "import linecache, os, sys\n"
+        "print('LD_BIND_NOW' in os.environ, 'program' in sys.modules, linecache.cache.keys() - {'main.py'})\n"
+        "import subprocess\n"
+        "print(subprocess.run([sys.executable, '-c', 'import os; print(os.environ.get(\"LD_BIND_NOW\"))'], "
+        "capture_output=True).stdout)"
+    )
+    assert outcome(slot, source)[1] == "False False set()\nb'None\\n'\n"
