@@ -107,6 +107,8 @@ class Duel:
         found = answer.get("ok")
         if type(found) is not dict or set(found) != {"d"} or any(type(name) is not str for name, _ in found["d"]):
             raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: no list of names")
+        if any(name not in names for name, _ in found["d"]):  # `abs` or `all`, which the test would then use
+            raise _Over(alive=False, flags=(Outcome.RE,), detail="protocol: a name that nobody asked for")
         return found
 
     def _decide(self, message: dict[str, Any]) -> Ending:

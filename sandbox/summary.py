@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sandbox.text import printable
 from sandbox.verdict import Outcome, Status, Verdict
 
 KS = (1, 10, 100)
@@ -53,4 +54,5 @@ def print_summary(samples: Sequence[tuple[str, Verdict]], task_ids: Collection[s
     console.print(f"isolation: {isolation.backend} ({', '.join(isolation.layers)})", soft_wrap=True, markup=False)
     for task_id, verdict in samples:
         if verdict.status is Status.UNSCORABLE:
-            console.print(f"{escape(task_id)}: {verdict.outcome}: {escape(verdict.detail)}", soft_wrap=True)
+            line = printable(f"{task_id}: {verdict.outcome}: {verdict.detail}", keep="")
+            console.print(escape(line), soft_wrap=True)

@@ -96,6 +96,10 @@ def test_the_commands_record_and_replay_and_say_what_differs(tmp_path: Path) -> 
     done = sandbox("replay", file, cwd=tmp_path)
     assert done.returncode == 1
     assert "differs: outcome: AC then, WA now" in done.stdout
+    record["verdict"] |= {"detail": "\ud800\x1b[31m\n", "outcome": "WA"}  # the file may come from anybody
+    file.write_text(json.dumps(record))
+    done = sandbox("replay", file, cwd=tmp_path)
+    assert (done.stderr, done.stdout.splitlines()[0].split(" (")[0]) == ("", "then WA: \\ud800\\x1b[31m\\n")
     for text, fault in (("{", "is no record"), ("{}", "is no record"), ('{"request": {}}', "request: schema")):
         file.write_text(text)
         with pytest.raises(BadInput, match=fault):

@@ -12,6 +12,7 @@ import typer
 from sandbox.grader import Grader
 from sandbox.record import differences, read_record, versions
 from sandbox.speed import BY_LANGUAGE, TimeFactors
+from sandbox.text import printable
 from sandbox.verdict import Verdict
 
 
@@ -39,9 +40,9 @@ def register(app: typer.Typer, faults: Callable[[], AbstractContextManager[None]
                 (now,) = grader.grade([request])
         found = list(differences(then, now))
         for line in (_line("then", then, made_with), _line("now", now, versions())):
-            print(line)
+            print(printable(line, keep=""))
         for field, old, new in found:
-            print(f"differs: {field}: {old} then, {new} now")
+            print(printable(f"differs: {field}: {old} then, {new} now", keep=""))
         print("the verdict differs" if found else "the same verdict")
         if found:
             raise typer.Exit(1)
