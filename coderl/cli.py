@@ -6,6 +6,8 @@ in a traceback. Nothing heavy is imported before it is needed: `--help` and mist
 
 from __future__ import annotations
 
+import itertools
+import re
 import sys
 from importlib import resources
 from pathlib import Path
@@ -164,7 +166,7 @@ def show_config(
 
     if config is None:
         for path in sorted(Path(str(resources.files("configs"))).glob("*.yaml")):
-            typer.echo(f"{path.stem:<20} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+            typer.echo(f"{path.stem:<20} {_first_sentence(path.read_text(encoding='utf-8'))}")
         return
     settings = load(config, overrides).model_dump(mode="json")
     typer.echo(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=120), nl=False)
@@ -183,6 +185,12 @@ def import_model(
     typer.echo(str(importer.import_model(source, out, dtype=dtype, overwrite=overwrite)))
 
 
+def _first_sentence(config: str) -> str:
+    """What the comment above the keys says, up to the end of its first sentence."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), config.splitlines())
+    return re.split(r"(?<=\.)\s", " ".join(line.lstrip("# ") for line in lines), maxsplit=1)[0]
+
+
 def _plan(config: RunConfig) -> str:
     """What `train` would do. Raises TaskError if a task source is wrong."""
     from tasks.registry import load
@@ -192,10 +200,16 @@ def _plan(config: RunConfig) -> str:
         [
             f"run folder  {Path(config.output) / config.name}",
             f"stages      {', '.join(config.stages)}",
-            f"policy      {config.policy.model}",
+            f"policy      {_policy(config.policy.model)}",
             f"tasks       {', '.join(f'{count} {kind}' for kind, count in counts.items() if count)}",
         ]
     )
+
+
+def _policy(model: str) -> str:
+    if model == "new:":
+        return "made from scratch (new:)"
+    return model if Path(model).expanduser().exists() else f"{model} (no such folder here; asked of the hub)"
 
 
 def _resume_command() -> str:

@@ -168,7 +168,9 @@ def outcome(folder: RunFolder, result: str = "") -> Outcome:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path}: cannot be read ({error}): has the run ended?") from error
+        raise RunFolderError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}): has the run ended?"
+        ) from error
     if result:
         by, _, n = result.partition("@")
         found = [c for c in record["choices"] if c["by"] == by and str(c["n"]) == n]

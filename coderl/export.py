@@ -42,6 +42,10 @@ def export(run: RunFolder, out: Path, *, stage: str = "", adapter: bool = False,
     return out
 
 
+def _origin(model: str) -> str:
+    return "A model made from scratch," if model == "new:" else f"`{model}`"
+
+
 def card(evidence: Evidence, stage: str, *, adapter: bool = False) -> str:
     """The model card: YAML metadata as the hub reads it, then Markdown for a person."""
     config = evidence.config
@@ -49,7 +53,7 @@ def card(evidence: Evidence, stage: str, *, adapter: bool = False) -> str:
     parts = [
         f"---\n{yaml.safe_dump(_metadata(evidence, adapter), sort_keys=False, allow_unicode=True)}---",
         f"# {config.name}",
-        f"`{config.policy.model}` after stage `{stage}` of a [coderl](https://pypi.org/project/coderl/) run: "
+        f"{_origin(config.policy.model)} after stage `{stage}` of a coderl run: "
         f"{' → '.join(config.stages)}. Its rewards come from running the programs that it writes.",
         "## Results",
         *_results(evidence.evaluations),

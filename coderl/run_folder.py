@@ -81,7 +81,7 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """An existing run, for reading; call `lock` before writing. Raises RunFolderError."""
         folder = cls(Path(path))
-        folder._check_exists()
+        folder._check_exists("name the folder that `coderl train` printed, e.g. runs/quickstart")
         return folder
 
     @classmethod
@@ -93,7 +93,7 @@ class RunFolder:
         folder = cls(Path(config.output) / config.name)
         if not is_main_process():
             return folder
-        folder._check_exists()
+        folder._check_exists("start the run without --resume")
         folder.lock()
         changes = differences(folder.config().model_dump(mode="json"), config.model_dump(mode="json"))
         changes.pop("output", None)  # the folder was moved, or is named from elsewhere
@@ -163,9 +163,9 @@ class RunFolder:
             raise RunFolderError(f"run folder {self.path}: no stage that trains has ended yet; name a --model")
         return found[-1]
 
-    def _check_exists(self) -> None:
+    def _check_exists(self, remedy: str) -> None:
         if not self.path.is_dir():
-            raise RunFolderError(f"run folder {self.path}: no such folder; start the run without --resume")
+            raise RunFolderError(f"run folder {self.path}: no such folder; {remedy}")
         self._check_ours()
 
     def _check_ours(self) -> None:

@@ -76,7 +76,7 @@ def knob(part: str, config: RunConfig, stage: str, *, has_bfloat16: bool, num_co
             (not policy.packing and policy.attention == "sdpa", "policy.packing=true"),
             (policy.gradient_checkpointing, "policy.gradient_checkpointing=false, if the memory allows"),
             (half, "policy.autocast=bfloat16"),
-            (policy.lora is None, "policy.lora={rank: 16}, which trains less"),
+            (policy.lora is None and policy.model != "new:", "policy.lora={rank: 16}, which trains less"),
         ],
         "idle": [(True, "fewer processes, or one micro-batch more for each")],
     }

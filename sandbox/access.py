@@ -17,7 +17,9 @@ def read_token(file: Path | None) -> str:
     try:
         token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: the token cannot be read ({error}): check the path") from None
+        raise BadInput(
+            f"{file}: the token cannot be read ({getattr(error, 'strerror', None) or error}): check the path"
+        ) from None
     if not token:
         raise BadInput(f"{file}: holds no token: write one line")
     return token

@@ -93,7 +93,7 @@ def _library(name: str, path: Path) -> Any:
     except ImportError:
         package = name.partition(".")[0]
         remedy = f"pip install 'coderl[train]' (for {package}), or use .jsonl"
-        raise TaskError(str(path), f"needs the package `{package}`", remedy=remedy) from None
+        raise TaskError(path.name, f"needs the package `{package}`", remedy=remedy) from None
 
 
 def _load(argument: str, options: Options) -> list[Task]:

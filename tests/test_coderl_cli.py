@@ -167,8 +167,14 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(here, run, trained)
     assert code == 0
     assert "sft, eval, grpo, eval" in out
     assert "runs/quickstart" in out
+    assert "made from scratch" in out
     assert trained == {}
     assert not Path("runs").exists()
+    assert (
+        "policy      here/not (no such folder here; asked of the hub)\n"
+        in run("train", "c.yaml", "policy.model=here/not", "--dry-run")[1]
+    )
+    assert "policy      .\n" in run("train", "c.yaml", "policy.model=.", "--dry-run")[1]
 
 
 def test_an_unknown_task_source_is_one_line_of_tasks(here, run):
@@ -279,7 +285,9 @@ def test_config_prints_yaml_that_loads_to_the_same_config(here, run):
     code, out, _ = run("config", "c.yaml", "grpo.optimizer.learning_rate=1e-5")
     assert code == 0
     assert parse(yaml.safe_load(out)) == parse({**RAW, "grpo": {"optimizer": {"learning_rate": 1e-5}}})
-    assert "quickstart " in run("config")[1]
+    listed = run("config")[1].splitlines()
+    assert [line.split()[0] for line in listed] == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    assert all(line.endswith(".") for line in listed)  # whole sentences
 
 
 def test_faults_of_a_config_are_one_line(here, run):

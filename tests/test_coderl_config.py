@@ -33,8 +33,16 @@ def test_a_path_wins_over_a_shipped_name(tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_lists_the_shipped_ones():
-    with pytest.raises(ConfigError, match=r"'quikstart'.*quickstart.*smollm2_grpo"):
+    with pytest.raises(ConfigError, match=r"'quikstart'.*quickstart.*smollm2_grpo.*did you mean 'quickstart'"):
         find("quikstart")
+    with pytest.raises(ConfigError, match=r"smollm2_mbpp\)$"):
+        find("zzz")
+
+
+def test_the_folder_of_a_run_is_told_apart_from_a_config(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(BASE))
+    with pytest.raises(ConfigError, match=r"is the folder of a run; name its config: .*/config\.yaml$"):
+        find(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +53,11 @@ def test_an_unknown_name_lists_the_shipped_ones():
         ({"grpo": {"optimizer": {"lerning_rate": 1}}}, ["'grpo.optimizer.lerning_rate'", "'learning_rate'"]),
         ({"policy": {"model": "new:", "lora": {"ranks": 4}}}, ["'policy.lora.ranks'", "'rank'"]),
         ({"grpo": {"zzz": 3}}, ["'grpo.zzz'", "valid keys here are steps"]),
+        ({"kl_coef": 0.1}, ["unknown key 'kl_coef' here", "did you mean 'grpo.kl_coef' or "]),
+        (
+            {"grpo": {"learning_rate": 1}},
+            ["'grpo.learning_rate' here", "did you mean 'grpo.optimizer.learning_rate' or "],
+        ),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_valid_one(change, words):

@@ -86,7 +86,7 @@ def test_dropout_is_off_everywhere():
 
 
 def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
-    with pytest.raises(ModelError, match=r"no model folder there.*give a folder or a hub id"):
+    with pytest.raises(ModelError, match=r"no model folder there.*import-model.*or give another folder or a hub id"):
         load_policy(PolicyConfig(model=str(tmp_path)), seed=0)
     with pytest.raises(ModelError, match="no model folder there"):
         load_policy(PolicyConfig(model="./nowhere"), seed=0)

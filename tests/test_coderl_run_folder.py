@@ -98,7 +98,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_opening_what_is_not_a_run_is_one_line(tmp_path):
-    with pytest.raises(RunFolderError, match="no such folder"):
+    with pytest.raises(RunFolderError, match="no such folder; name the folder"):
         RunFolder.open(tmp_path / "none")
     with pytest.raises(RunFolderError, match="not a run of coderl"):
         RunFolder.open(tmp_path)

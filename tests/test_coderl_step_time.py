@@ -35,13 +35,13 @@ def test_the_line_names_the_largest_part_and_a_setting_for_it():
     [
         ("update", {}, "policy.packing=true"),
         ("update", {"policy": {"model": "m", "packing": True}}, "policy.autocast=bfloat16"),
-        ("update", {"policy": {"model": "new:", "packing": True}}, "policy.lora"),
+        ("update", {"policy": {"model": "m", "packing": True, "dtype": "bfloat16"}}, "policy.lora"),
         (
             "update",
             {"policy": {"model": "new:", "packing": True, "gradient_checkpointing": True}},
             "checkpointing=false",
         ),
-        ("update", {"policy": {"model": "new:", "packing": True, "autocast": "bfloat16"}}, "policy.lora"),
+        ("update", {"policy": {"model": "m", "packing": True, "autocast": "bfloat16"}}, "policy.lora"),
         ("grade", {"sandbox": {"workers": 2}}, "sandbox.workers=8"),
         ("grade", {"sandbox": {"workers": 8}}, "more machines"),
         ("grade", {}, "more machines"),
@@ -54,6 +54,12 @@ def test_the_line_names_the_largest_part_and_a_setting_for_it():
 )
 def test_a_setting_that_is_already_made_is_not_named(part, changes, named):
     assert named in knob(part, config(**changes), "grpo", has_bfloat16=True, num_cores=8)
+
+
+def test_adapters_are_not_advised_where_there_is_no_model_to_adapt():
+    assert (
+        knob("update", config(policy={"model": "new:", "packing": True}), "sft", has_bfloat16=True, num_cores=8) == ""
+    )
 
 
 def test_a_stage_without_sampling_has_advice_too():

@@ -167,6 +167,7 @@ def test_the_sample_of_piston_has_its_fields(served: Served) -> None:
     assert (run["stdout"], run["stderr"], run["output"], run["code"], run["signal"]) == ("x\n", "", "x\n", 0, None)
     runtimes = served.call("/api/v2/runtimes")[1]
     assert {"language": "python", "version": said["version"], "aliases": ["py", "python3"]} in runtimes
+    assert served.call("/v1/info")[1]["languages"] == [runtime["language"] for runtime in runtimes]
 
 
 def test_piston_tells_exits_signals_and_time_apart(served: Served) -> None:

@@ -61,7 +61,7 @@ def read_player(spec: str) -> Player:
     try:
         rates = pass_rates(json.loads(file.read_text(encoding="utf-8"))["scores"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        fault = " ".join(str(error).split()) or type(error).__name__
+        fault = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise RunFolderError(
             f"{file}: not an evaluation ({fault}); give a run that has ended, or a file of coderl eval"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,14 @@ def find(name_or_path: str) -> Path:
     candidate = shipped / f"{path.name.removesuffix('.yaml')}.yaml"
     if candidate.is_file() and (path.parent == Path(".") or path.parent.name == "configs"):
         return candidate
+    if (path / "config.yaml").is_file():
+        raise ConfigError(f"config {name_or_path!r}: is the folder of a run; name its config: {path / 'config.yaml'}")
     names = sorted(p.stem for p in shipped.glob("*.yaml"))
-    raise ConfigError(f"config {name_or_path!r}: no such file, and not a shipped config ({', '.join(names)})")
+    close = difflib.get_close_matches(path.name.removesuffix(".yaml"), names, n=1)
+    raise ConfigError(
+        f"config {name_or_path!r}: no such file, and not a shipped config ({', '.join(names)})"
+        f"{f'; did you mean {close[0]!r}?' if close else ''}"
+    )
 
 
 def load(name_or_path: str, overrides: list[str] | None = None) -> RunConfig:
@@ -92,5 +99,18 @@ def _nearest(location: tuple[int | str, ...]) -> str:
         options = [annotation, *getattr(annotation, "__args__", ())]
         section = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
     names = list(section.model_fields)
-    close = difflib.get_close_matches(str(location[-1]), names, n=1)
-    return f": did you mean {close[0]!r}?" if close else f": valid keys here are {', '.join(names)}"
+    if close := difflib.get_close_matches(str(location[-1]), names, n=1):
+        return f": did you mean {close[0]!r}?"
+    if elsewhere := [path for path in _paths(RunConfig) if path.split(".")[-1] == location[-1]]:
+        elsewhere.sort(key=lambda path: path.split(".")[0] != location[0])  # its own section first
+        return f" here: did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
+    return f": valid keys here are {', '.join(names)}"
+
+
+def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of a section and of those in it, e.g. grpo.optimizer.learning_rate."""
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        for option in [field.annotation, *getattr(field.annotation, "__args__", ())]:
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                yield from _paths(option, f"{prefix}{name}.")

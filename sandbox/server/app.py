@@ -17,7 +17,6 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox import languages
 from sandbox.grader import Grader
 from sandbox.requests_json import SCHEMA
 from sandbox.run_once import RunRequest, RunResult
@@ -101,12 +100,13 @@ class Service:
             await asyncio.gather(task, gone, return_exceptions=True)
 
     def info(self) -> dict[str, Any]:
+        """May run compilers, to ask for their versions: not for the event loop."""
         isolation = self.grader.isolation
         return {
             "schema": SCHEMA,
             "isolation": {"backend": isolation.backend, "layers": list(isolation.layers)},
             "workers": self.grader.workers,
-            "languages": list(languages.names()),
+            "languages": [runtime["language"] for runtime in list_runtimes(self.grader.toolchain)],
             "max_body_bytes": self.settings.max_body_bytes,
             "max_queue": self.settings.max_queue,
         }
@@ -219,7 +219,7 @@ def create_app(grader: Grader, settings: ServeSettings) -> FastAPI:
 
     @app.get("/v1/info")
     async def info() -> Response:
-        return Answer(service.info())
+        return Answer(await asyncio.to_thread(service.info))
 
     @app.get("/metrics")
     async def metrics() -> Response:
