@@ -181,6 +181,10 @@ def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) 
         )
     if config.pad_token is not None:
         tokenizer.pad_token = config.pad_token
+        if tokenizer.pad_token_id is None:
+            raise ModelError(
+                f"policy.pad_token {config.pad_token!r}: no token of {config.model!r}: name one that it has"
+            )
     if config.packing and config.attention != "sdpa":
         raise ModelError(f"policy.packing needs policy.attention sdpa, not {config.attention}: set one of them")
     if config.gradient_checkpointing:

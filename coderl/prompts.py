@@ -91,7 +91,7 @@ class PromptRenderer:
         tests = "\n".join(show_case(case) for case in task.visible)
         try:
             return template.format(prompt=task.prompt, signature=task.signature, tests=tests)
-        except (KeyError, IndexError, ValueError) as error:
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise ConfigError(
                 f"prompt template {template!r}: {error}; the fields are prompt, signature, tests"
             ) from error

@@ -69,7 +69,8 @@ def knob(part: str, config: RunConfig, stage: str, *, has_bfloat16: bool, num_co
             (True, "sandbox.backend=remote with more machines"),
         ],
         "score": [
-            (getattr(settings, "kl_coef", 0.0) > 0, f"{stage}.kl_coef=0, which needs no reference"),
+            # PPO looks at its reference whatever the coefficient.
+            (stage != "ppo" and getattr(settings, "kl_coef", 0.0) > 0, f"{stage}.kl_coef=0, which needs no reference"),
             (half, "policy.autocast=bfloat16"),
         ],
         "update": [

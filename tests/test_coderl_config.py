@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
-from coderl.config import apply_override, find, load, parse
+from coderl.config import PromptConfig, apply_override, find, load, parse
 from coderl.errors import ConfigError
+from coderl.prompts import PromptRenderer
+from tasks.registry import load as load_tasks
 
 BASE = {"stages": ["grpo"], "policy": {"model": "new:"}, "tasks": {"train": ["easy"]}}
 
@@ -81,6 +85,13 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(change, words):
         ({"stages": ["dpo"]}, ["dpo needs pairs", "dpo.pairs"]),
         ({"stages": ["dpo", "pairs"]}, ["dpo needs pairs"]),
         ({"stages": ["pairs"]}, ["pairs needs rollouts", "pairs.source"]),
+        ({"eval": {"limit": 0}}, ["eval.limit", "greater than 0", "got 0"]),
+        ({"eval": {"max_new_tokens": -1}}, ["eval.max_new_tokens", "greater than 0"]),
+        ({"best_of_n": {"limit": -3}}, ["best_of_n.limit", "greater than 0"]),
+        ({"grpo": {"eval_every": 5}}, ["tasks.test is empty", "grpo.eval_every"]),
+        ({"grpo": {"optimizer": {"betas": [0.9, 1]}}}, ["grpo.optimizer.betas.1", "less than 1"]),
+        ({"policy": {"model": "new:", "new": {"num_heads": 3}}}, ["hidden_size 128", "num_heads (3)"]),
+        ({"reward": {"scheme": "points", "cases": "visible"}}, ["scheme points counts groups of all cases"]),
         ({"dpo": {"loss": "robust"}}, ["robust needs label_smoothing above 0"]),
         ({"dpo": {"label_smoothing": 0.1}}, ["label_smoothing is for the losses cdpo and robust"]),
     ],
@@ -107,6 +118,7 @@ def test_overrides_have_the_types_of_yaml_and_the_last_one_wins():
         ("=3", "'=3'"),
         ("name.deep=3", "'name.deep=3'"),
         ("name=[", "'name=['"),
+        ("tasks.train=[easy?limit=2]", "texts in brackets want quotes"),
         ("grpo.steps=many", "grpo.steps: "),
     ],
 )
@@ -136,3 +148,11 @@ def test_a_config_cannot_be_changed_after_it_was_validated():
     config = parse(BASE)
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
+
+
+@pytest.mark.parametrize("template", ["{promt}", "{prompt.text}", "{prompt[text]}", "{}", "{"])
+def test_a_prompt_template_that_cannot_be_filled_in_names_the_fields(template):
+    [task] = load_tasks("easy?limit=1")
+    renderer = PromptRenderer(SimpleNamespace(chat_template=None), PromptConfig(instruction=template))
+    with pytest.raises(ConfigError, match="the fields are prompt, signature, tests"):
+        renderer.render(task)

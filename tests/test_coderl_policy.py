@@ -98,6 +98,8 @@ def test_a_tokenizer_without_pad_or_stop_token_is_an_error_with_a_remedy(tmp_pat
     policy.save(tmp_path / "nopad")
     with pytest.raises(ModelError, match=r"no pad token: set policy.pad_token, e.g. to '<\|end\|>'"):
         load_policy(PolicyConfig(model=str(tmp_path / "nopad")), seed=0)
+    with pytest.raises(ModelError, match=r"policy.pad_token '<none>': no token of"):
+        load_policy(PolicyConfig(model=str(tmp_path / "nopad"), pad_token="<none>"), seed=0)
     named = load_policy(PolicyConfig(model=str(tmp_path / "nopad"), pad_token="<|end|>"), seed=0)
     assert named.pad_id in named.eos_ids  # pad equal to EOS is fine: masks are explicit
     torch.testing.assert_close(logprobs(named), logprobs(policy))

@@ -62,6 +62,11 @@ def test_adapters_are_not_advised_where_there_is_no_model_to_adapt():
     )
 
 
+def test_a_reference_that_ppo_needs_all_the_same_is_not_advised_against():
+    assert config(stages=["ppo"]).ppo.kl_coef > 0
+    assert "kl_coef" not in knob("score", config(stages=["ppo"]), "ppo", has_bfloat16=False)
+
+
 def test_a_stage_without_sampling_has_advice_too():
     settings = config(stages=["sft"])
     assert "packing" in budget({"time/update": 1.0, "time/step": 1.0}, settings, "sft", has_bfloat16=True)

@@ -106,7 +106,7 @@ class BestOfNConfig(Section):
     )
     inputs: int = Field(8, ge=0)  # agreement: inputs made by changing the visible ones, besides those
     temperature: float = Field(1.0, gt=0)
-    limit: int | None = None  # take only the first tasks
+    limit: int | None = Field(None, gt=0)  # take only the first tasks
     bootstrap: int = Field(2000, gt=0)
 
     @model_validator(mode="after")

@@ -65,7 +65,9 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+        raise ConfigError(
+            f'override {override!r}: the value is not valid YAML; texts in brackets want quotes, as in ["a?b"]'
+        ) from error
     if isinstance(value, str):
         with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-5 as a string
             value = float(value)

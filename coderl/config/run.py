@@ -103,6 +103,11 @@ class RunConfig(Section):
             raise ValueError("tasks.sft and tasks.train are empty: sft needs tasks with reference solutions")
         if {"eval", "best_of_n"} & set(self.stages) and not self.tasks.test:
             raise ValueError("tasks.test is empty: eval and best_of_n need tasks to evaluate on")
+        for stage in self.stages:
+            if getattr(getattr(self, stage), "eval_every", 0) and not self.tasks.test:
+                raise ValueError(
+                    f"tasks.test is empty: {stage}.eval_every needs tasks to evaluate on; set it to 0, or name some"
+                )
         return self
 
     @model_validator(mode="after")

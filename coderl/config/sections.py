@@ -21,6 +21,15 @@ class NewModelConfig(Section):
     vocab_size: int = Field(512, ge=260)
     max_positions: int = Field(256, gt=0)
 
+    @model_validator(mode="after")
+    def _heads_share_the_hidden_size(self) -> NewModelConfig:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size}: make it a multiple of twice num_heads ({self.num_heads}): heads are of one, "
+                "even, size"
+            )
+        return self
+
 
 class LoraSection(Section):
     rank: int = Field(16, gt=0)
@@ -138,12 +147,21 @@ class RewardConfig(Section):
     time_weight: float = Field(0.0, ge=0)  # times log2 of the speed-up over the reference, -1 to 1; not reproducible
     learned: LearnedRewardConfig | None = None  # null: execution alone
 
+    @model_validator(mode="after")
+    def _points_are_of_all_cases(self) -> RewardConfig:
+        if self.scheme == "points" and self.cases == "visible":
+            raise ValueError("scheme points counts groups of all cases: set cases to all, or scheme to fraction")
+        return self
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class OptimizerConfig(Section):
     learning_rate: float = Field(1e-5, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)

@@ -33,8 +33,8 @@ class EvalConfig(Section):
     samples_per_task: int = Field(4, gt=0)
     k: list[int] = Field([1])
     temperature: float = Field(0.8, ge=0)  # 0: greedy
-    max_new_tokens: int | None = None  # null: generation.max_new_tokens
-    limit: int | None = None  # take only the first tasks
+    max_new_tokens: int | None = Field(None, gt=0)  # null: generation.max_new_tokens
+    limit: int | None = Field(None, gt=0)  # take only the first tasks
     bootstrap: int = Field(2000, gt=0)
 
     @field_validator("k")
