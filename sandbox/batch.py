@@ -152,4 +152,4 @@ def widened(limits: Limits, slack: float) -> Limits:
 
 @functools.lru_cache(maxsize=256)
 def with_wall(limits: Limits, seconds: float) -> Limits:
-    return replace(limits, wall_seconds=seconds)
+    return replace(limits, wall_seconds=min(seconds, MOST_SECONDS))

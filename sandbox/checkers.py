@@ -76,6 +76,9 @@ def values_match(rule: Checker | Comparison, answer: Value, expected: Value) -> 
     (True, False)
     """
     rule = comparison(rule)
+    same_kind = type(answer) is type(expected) and type(answer) in _SIMPLE
+    if same_kind and rule.checker is not Checker.FLOATS and not rule.ignore_case:
+        return bool(answer == expected)
     judge = _Judge(rule)
     try:
         if rule.checker is Checker.UNORDERED and _is_sequence(answer) and _is_sequence(expected):

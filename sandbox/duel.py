@@ -134,7 +134,7 @@ class Duel:
         player.send(frame(message))
         began = time.monotonic()
         deadline = began + max(0.0, self._limits.wall_seconds - self.player_seconds)
-        in_time = self._wait(lambda: bool(player.frames or player.ended or player.overflow or player.broken), deadline)
+        in_time = self._wait(player.answered, deadline)
         self.player_seconds += time.monotonic() - began
         player.late = not in_time
         if not in_time or not player.frames or player.overflow or player.broken:

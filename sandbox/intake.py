@@ -96,7 +96,7 @@ def _language_fault(case: Case, language: Language) -> str:
         if language.harness is None:
             return f"a test program in {language.name}: the language has no harness"
         return end_fault(language.name, case)
-    if isinstance(case, CallCase | AssertCase | SuiteCase) and not language.in_process:
+    if not language.in_process and isinstance(case, CallCase | AssertCase | SuiteCase):
         return (
             f"a {type(case).__name__} needs a program in python, this is {language.name}: give stdio or program cases"
         )

@@ -31,6 +31,8 @@ from sandbox.workfiles import MAX_FILES, Fetched, WorkFile, pack, read_result
 # kind, number, cpu s, wall s, memory, output, file bytes, files, processes, stack, reserves
 JOB = struct.Struct("<cIdd6q?")
 # run, cpu ms, wall ms, memory, exit code (-1: none), signal (0: none), flags; then JSON of what few runs have
+DESCRIPTOR = struct.Struct("i")
+RIGHTS = socket.CMSG_SPACE(MAX_FILES * DESCRIPTOR.size)  # bytes for the descriptors that come with a report
 REPORT = struct.Struct("<I2dq2h7?")
 REPORTED = ("oom", "cpu_exceeded", "wall_exceeded", "pids_exceeded", "forbidden", "files_exceeded", "lost")
 START_SECONDS = 20.0  # how long a zygote may take to come up
@@ -223,9 +225,10 @@ class ZygoteSlot:
                 detail = "the zygote did not answer"
                 break
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._socket, 1 << 16, MAX_FILES)
+                data, rights, _, _ = self._socket.recvmsg(1 << 16, RIGHTS)
             except OSError:
                 break
+            descriptors = [fd for _, _, block in rights for (fd,) in DESCRIPTOR.iter_unpack(block)]
             try:
                 if not data:
                     break

@@ -112,6 +112,10 @@ class Wire:
             self._read_control()
         return self._asked and bool(self.frames)
 
+    def answered(self) -> bool:
+        """Is there an answer, or will there be none any more?"""
+        return bool(self.frames or self.ended or self.overflow or self.broken)
+
     def doze(self) -> None:
         """Until it has ended, for a moment: who waits for nothing but the end wakes once, not for each pipe that closes."""
         if self.ended or self._stdin or self._outbox:
@@ -293,17 +297,20 @@ def pump(wires: Sequence[Wire], until: Callable[[], bool], deadline: float) -> b
         running = [wire for wire in wires if not wire.ended]
         if not running:
             return until()
+        milliseconds = min(left, 3600.0) * 1000 + 1
         with suppress(InterruptedError):
-            for wire, fd, event in _ready(running, min(left, 3600.0) * 1000 + 1):
-                wire.handle(fd, event)
+            if len(running) == 1:
+                (wire,) = running
+                for fd, event in wire.poller().poll(milliseconds):
+                    wire.handle(fd, event)
+            else:
+                for wire, fd, event in _ready(running, milliseconds):
+                    wire.handle(fd, event)
     return True
 
 
 def _ready(wires: Sequence[Wire], milliseconds: float) -> list[tuple[Wire, int, int]]:
     """Which descriptors of which wires can be handled, and how; waits until there is one."""
-    if len(wires) == 1:
-        (wire,) = wires
-        return [(wire, fd, event) for fd, event in wire.poller().poll(milliseconds)]
     poller, owners = select.poll(), {}
     for wire in wires:
         for fd, events in wire.interest():
