@@ -16,13 +16,13 @@ from sandbox import Grader, slot
 from sandbox.slot import BOOT
 
 TRACE = """
-import os, resource
+import resource, struct
 import sandbox.zygote as zygote
 counts = [0, 0]  # of the zygote at the last report, of the processes that died since
-wait4, send = os.wait4, zygote.send_report
-def counted(process, options):
-    found = wait4(process, options)
-    counts[1] += found[2].ru_minflt
+collect, send = zygote.collect, zygote.send_report
+def counted(process):
+    found = collect(process)
+    counts[1] += struct.unpack_from("9q", zygote._usage)[8]  # ru_minflt
     return found
 def send_report(channel, report):
     if "run" in report:
@@ -30,7 +30,7 @@ def send_report(channel, report):
         report["detail"] = f"{now - counts[0]} {counts[1]}"
         counts[:] = now, 0
     send(channel, report)
-os.wait4, zygote.send_report = counted, send_report
+zygote.collect, zygote.send_report = counted, send_report
 """
 
 

@@ -144,7 +144,7 @@ def serve_calls(source: bytes, control: int) -> None:
 def answer(namespace: dict[str, Any], message: Any) -> Any:
     try:
         args = [decode(tree) for tree in message["args"]]
-        kwargs = {name: decode(tree) for name, tree in message["kwargs"]}
+        kwargs = {name: decode(tree) for name, tree in message["kwargs"]} if message["kwargs"] else {}
         value = find(namespace, message["call"])(*args, **kwargs)
     except SystemExit:
         raise

@@ -203,7 +203,9 @@ class JailCell:
         """Changes with anything that a run leaves behind: space, inodes, and the times of the folders."""
         state = os.statvfs(BOX)
         try:
-            times = [os.stat(folder, follow_symlinks=False).st_ctime_ns for folder in (BOX, *FOLDERS)]
+            times = []
+            for folder in (BOX, *FOLDERS):  # no comprehension: those are functions, made anew each time
+                times.append(os.stat(folder, follow_symlinks=False).st_ctime_ns)
         except OSError:  # without root a program owns them, and may have moved them
             times = []
         return (state.f_bfree, state.f_ffree, *times)

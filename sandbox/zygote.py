@@ -23,7 +23,6 @@ import socket
 import struct
 import sys
 import time
-import types
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -39,7 +38,6 @@ REPORT = struct.Struct("<I2dq2h7?")  # as in sandbox.slot
 REPORTED = (
     "oom", "cpu_exceeded", "wall_exceeded", "pids_exceeded", "forbidden", "files_exceeded", "lost",
 )  # fmt: skip
-DESCRIPTOR = struct.Struct("i")
 PRELOAD = (  # what most programs import; every further module makes every fork slower
     "array", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "enum",
     "functools", "heapq", "io", "itertools", "json", "linecache", "math", "numbers", "operator", "os.path", "queue",
@@ -97,6 +95,12 @@ def high_pipe() -> tuple[int, int]:
 # os.fork runs Python's hooks for processes with threads in every child (a new lock for everything in `threading`, a seed
 # from the system for `random`): 0.4 ms of page faults. The zygote has one thread, and wants every run to be the same.
 fork: Callable[[], int] = ctypes.PyDLL(None).fork
+USAGE = struct.Struct("5q")  # how struct rusage begins: user and system time, peak of resident kibibytes
+_wait4, _status, _usage = (
+    ctypes.CDLL(None, use_errno=True).wait4,
+    (ctypes.c_int * 1)(),
+    ctypes.create_string_buffer(256),
+)
 
 
 def load_drivers() -> tuple[Driver, Callable[[], None]]:
@@ -167,7 +171,9 @@ def serve(
         if judge in ready:
             os._exit(0)
         data, rights, _, _ = channel.recvmsg(1 << 16, socket.CMSG_SPACE(8 * 4))
-        fds = [fd for _, _, block in rights for (fd,) in DESCRIPTOR.iter_unpack(block)]
+        fds: list[int] = []
+        for _, _, block in rights:
+            fds += memoryview(block).cast("i")
         if not data:
             os._exit(0)
         if data[:1] != b"J":
@@ -198,8 +204,8 @@ def send_report(channel: socket.socket, report: dict[str, Any]) -> None:
         report["run"], report["cpu_ms"], report["wall_ms"], report["memory_bytes"], -1 if code is None else code,
         number or 0, *map(report.get, REPORTED),
     )  # fmt: skip
-    if rest := {name: report[name] for name in ("detail", "fetched") if name in report}:
-        data += json.dumps(rest).encode()
+    if "detail" in report or "fetched" in report:
+        data += json.dumps({"detail": report.get("detail", ""), "fetched": report.get("fetched", ())}).encode()
     try:
         if descriptors:
             socket.send_fds(channel, [data], descriptors)
@@ -214,16 +220,35 @@ def send_report(channel: socket.socket, report: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
+class Order:
+    """See `sandbox.cell.Work`. Slots, because the names of other attributes are touched when they are looked up."""
+
+    __slots__ = (
+        "cpu_seconds", "driver", "fetch", "file_bytes", "files", "memory_bytes", "number", "output_bytes", "processes",
+        "reserves_memory", "stack_bytes", "wall_seconds",
+    )  # fmt: skip
+    number: int
+    driver: str
+    cpu_seconds: float
+    wall_seconds: float
+    memory_bytes: int
+    output_bytes: int
+    file_bytes: int
+    files: int
+    processes: int
+    stack_bytes: int
+    fetch: list[str]
+    reserves_memory: bool
+
+
 def parse(data: bytes) -> Work:
     _, number, cpu, wall, memory, output, file_bytes, files, processes, stack, reserves = JOB.unpack_from(data)
     driver, *fetch = data[JOB.size :].decode().split("\0")
-    job: Any = types.SimpleNamespace(
-        number=number, driver=driver, fetch=fetch, cpu_seconds=cpu, wall_seconds=wall, memory_bytes=memory,
-        output_bytes=output, file_bytes=file_bytes, files=files, processes=processes, stack_bytes=stack,
-        reserves_memory=reserves,
-    )  # fmt: skip
-    result: Work = job
-    return result
+    job = Order()
+    job.number, job.driver, job.fetch, job.cpu_seconds, job.wall_seconds = number, driver, fetch, cpu, wall
+    job.memory_bytes, job.output_bytes, job.file_bytes, job.files = memory, output, file_bytes, files
+    job.processes, job.stack_bytes, job.reserves_memory = processes, stack, reserves
+    return job
 
 
 def lost(detail: str) -> dict[str, Any]:
@@ -261,19 +286,19 @@ def supervise(
         if killed or cpu_exceeded or oom or wall_exceeded:
             cell.kill_all(child)
         pause = min(cell.tick_seconds, max(TICK_FLOOR_SECONDS, cpu_left / CORES))
-    _, status, usage = os.wait4(child, 0)
+    _, status, seconds, peak = collect(child)
     wall = time.monotonic() - start
     if pidfd >= 0:
         poller.unregister(pidfd)
         os.close(pidfd)
     more, sigsys = bury(cell, child)
-    cpu = reaped_cpu + more + usage.ru_utime + usage.ru_stime
+    cpu = reaped_cpu + more + seconds
     code = os.waitstatus_to_exitcode(status)
     report: dict[str, Any] = {
         "run": job.number,
         "cpu_ms": 1000 * cpu,
         "wall_ms": 1000 * wall,
-        "memory_bytes": usage.ru_maxrss * 1024,
+        "memory_bytes": peak,
         "exit_code": code if code >= 0 else None,
         "signal": -code if code < 0 else None,
         "oom": oom,
@@ -306,6 +331,16 @@ def watch(child: int) -> int:
         return -1
 
 
+def collect(process: int) -> tuple[int, int, float, int]:
+    """As os.wait4, which imports `resource` anew each time: process, status, CPU seconds, peak of resident bytes."""
+    found = _wait4(process, _status, 0, _usage)
+    if found < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    user, user_micro, system, system_micro, peak = USAGE.unpack_from(_usage)
+    return found, _status[0], user + system + (user_micro + system_micro) / 1e6, peak * 1024
+
+
 def reap(child: int) -> tuple[float, bool]:
     """Collect dead orphans, not the run's first process: their CPU seconds, and whether seccomp killed one."""
     cpu, sigsys = 0.0, False
@@ -316,8 +351,8 @@ def reap(child: int) -> tuple[float, bool]:
             return cpu, sigsys
         if found is None or found.si_pid == child:
             return cpu, sigsys
-        _, status, usage = os.wait4(found.si_pid, 0)
-        cpu += usage.ru_utime + usage.ru_stime
+        _, status, seconds, _ = collect(found.si_pid)
+        cpu += seconds
         sigsys |= os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS
 
 
@@ -326,9 +361,9 @@ def bury(cell: Cell, child: int) -> tuple[float, bool]:
     cpu, sigsys = 0.0, False
     while cell.kill_all(child):
         try:
-            _, status, usage = os.wait4(-1, 0)
+            _, status, seconds, _ = collect(-1)
         except ChildProcessError:
             return cpu, sigsys
-        cpu += usage.ru_utime + usage.ru_stime
+        cpu += seconds
         sigsys |= os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS
     return cpu, sigsys
