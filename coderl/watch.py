@@ -1,6 +1,6 @@
 """How is a run seen while it trains? Its report in a browser, which renews itself when the metrics file grows.
 
-One page, read-only, on this machine unless told otherwise. A request with another site's name in its Host header is
+One page, read-only, on this machine unless told otherwise: there a request with another site's name in its Host header is
 refused, so that no page of the web can read it. The script that renews the page replaces its text and nothing else.
 """
 
@@ -17,6 +17,7 @@ from coderl.report.evidence import read_evidence
 from coderl.report.markup import Html, join, tag
 from coderl.report.page import render
 from coderl.run_folder import RunFolder
+from sandbox.server.settings import is_local
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -45,7 +46,7 @@ class Watch:
             raise RunFolderError(f"{host}:{port}: cannot listen there ({cause}); choose another --port") from error
         self.server.daemon_threads = True
         bound = self.server.server_port
-        self._hosts = {f"{name}:{bound}" for name in (*LOOPBACK, host)}
+        self._hosts = {f"{name}:{bound}" for name in (*LOOPBACK, host)} if is_local(host) else None  # None: any
         self.url = f"http://{host}:{bound}/"
 
     def version(self) -> str:
@@ -70,7 +71,7 @@ class Watch:
             return self._shown[1]
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        if handler.headers.get("Host", "") not in self._hosts:
+        if self._hosts is not None and handler.headers.get("Host", "") not in self._hosts:
             return _send(
                 handler, HTTPStatus.FORBIDDEN, "this page is for this machine: open the address that was printed\n"
             )

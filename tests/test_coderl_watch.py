@@ -86,6 +86,19 @@ def test_a_page_of_another_site_is_refused(live: Watch) -> None:
     assert get(live, Host=f"localhost:{live.server.server_port}")[0] == 200
 
 
+def test_whoever_reaches_a_page_that_is_shown_to_others_can_read_it(folder: RunFolder) -> None:
+    """Under whatever name they reach it."""
+    watch = Watch(folder, host="0.0.0.0")
+    thread = threading.Thread(target=watch.server.serve_forever)
+    thread.start()
+    try:
+        assert get(watch, Host=f"trainer.example:{watch.server.server_port}")[0] == 200
+    finally:
+        watch.server.shutdown()
+        thread.join()
+        watch.server.server_close()
+
+
 def test_a_port_in_use_is_one_line(live: Watch, folder: RunFolder) -> None:
     with pytest.raises(RunFolderError, match="choose another --port"):
         Watch(folder, port=live.server.server_port)

@@ -8,7 +8,6 @@ endpoint alone: redirects are not followed, and it is not sent over plain http t
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from coderl.errors import ConfigError, FeedbackError
 from coderl.feedback.chat import Ask, Reply
+from sandbox.server.settings import is_local
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_ATTEMPTS = 6
@@ -52,7 +52,7 @@ class EndpointChat:
             raise ConfigError(
                 f"judge at {parts.hostname}: a password in the address ends up in files; use {KEY_VARIABLE}"
             )
-        if key and parts.scheme == "http" and not _is_here(parts.hostname):
+        if key and parts.scheme == "http" and not is_local(parts.hostname):
             raise ConfigError(
                 f"judge {base}: the key would cross the network in the clear; use https, or unset {KEY_VARIABLE}"
             )
@@ -175,10 +175,3 @@ def _retry_after(value: str | None) -> float:
         return min(max(float(value or 0), 0.0), MAX_PAUSE_SECONDS)
     except ValueError:
         return 0.0
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
