@@ -233,6 +233,8 @@ def _draw(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Te
         chosen = scaled.argmax(-1)
     else:
         cumulative = probabilities.cumsum_(-1)
-        target = (noise * cumulative[:, -1]).float().unsqueeze(1)
+        total = cumulative[:, -1:]
+        target = (noise.unsqueeze(1) * total).float()
+        target = target.minimum(total.nextafter(torch.zeros_like(total)))  # rounded up to it, no token would be left
         chosen = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
     return chosen, scaled.gather(1, chosen.unsqueeze(1)).squeeze(1) - log_total

@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 
 from coderl.config import NewModelConfig, PolicyConfig  # noqa: E402
 from coderl.experience import Example, collate, pack  # noqa: E402
-from coderl.generate import SampleRequest, generate  # noqa: E402
+from coderl.generate import SampleRequest, _draw, generate  # noqa: E402
 from coderl.policy import load_policy  # noqa: E402
 
 CORPUS = ["# add 3 to x\ndef f(x):\n    return x + 3\n", "# double x\ndef f(x):\n    return x * 2\n"] * 20
@@ -83,6 +83,16 @@ def test_sampling_follows_the_distribution(policy):
         probabilities = torch.softmax(policy.model(torch.tensor([prompt])).logits[0, -1] / 0.8, -1)
     counts = torch.bincount(first, minlength=len(probabilities)) / len(many)
     assert float((counts - probabilities).abs().sum()) / 2 < 0.12  # total variation; about 0.09 expected by chance
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_the_largest_uniform_number_draws_a_token_that_has_a_probability(temperature):
+    """In float32 it is 1: the sum of all probabilities, beyond which there is no token."""
+    logits = torch.tensor([[0.0, 1.0, 0.0, -torch.inf], [2.0, -1e4, -1e4, -1e4]])
+    noise = torch.full((2,), 1 - 2**-53, dtype=torch.float64)
+    tokens, logprobs = _draw(logits, noise, temperature)
+    assert tokens.tolist() == [2, 0]
+    assert logprobs.tolist() == pytest.approx(torch.log_softmax(logits / temperature, -1)[[0, 1], [2, 0]].tolist())
 
 
 def test_greedy_is_the_argmax_of_transformers_generate(policy):
