@@ -315,6 +315,25 @@ def test_when_every_group_is_flat_the_gate_gives_up_and_nothing_is_learned():
     assert all(torch.equal(before[k], v) for k, v in b.policy.weights().items())
 
 
+def test_what_only_keeps_a_process_busy_is_in_no_statistic():
+    """Of several processes each keeps one of its flat groups, where all are: as many as there are processes."""
+    changes = {"curriculum": {"gate": "replace", "max_rounds": 1}, "scale_rewards": True, "kl_target": 1.0}
+    ppo = {"prompts_per_step": 2, "samples_per_prompt": 2, **changes}
+    method = Ppo(b := bench(["AC"], ppo=ppo), b.config.ppo, "0_ppo")
+    experience = method.collect(0)
+    assert len(experience.examples) == 2 and not any(e.valid for e in experience.examples)
+    before = method.state()
+    assert before["scores"] == [0.0, 0.0, 0.0] and "policy/ref_kl_sequence" not in experience.metrics
+    method.after_step(experience.metrics)
+    assert method.state()["kl_coef"] == before["kl_coef"]
+    grpo = Grpo(
+        b := bench(["AC"], grpo={"prompts_per_step": 1, "samples_per_prompt": 2, "curriculum": changes["curriculum"]}),
+        b.config.grpo,
+        "0_grpo",
+    )
+    assert grpo.collect(0).metrics["rollout/groups_without_signal"] == 0.0
+
+
 def test_too_many_unscorable_verdicts_stop_the_run():
     method = Grpo(b := bench(["IE", "IE", "IE", "AC"]), b.config.grpo, "0_grpo")
     with pytest.raises(TrainingStopped, match=r"9 of 12 verdicts are unscorable.*sandbox doctor"):

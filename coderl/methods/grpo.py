@@ -34,7 +34,7 @@ class Grpo(Online):
         rollouts = collected.rollouts
         groups = [rollouts[i : i + size] for i in range(0, len(rollouts), size)]
         flat = [0.0 if has_signal(r.reward for r in group) else 1.0 for group in groups]
-        metrics["rollout/groups_without_signal"] = self.mean(torch.tensor(flat))
+        metrics["rollout/groups_without_signal"] = self.mean(torch.tensor(flat), self.counted(rollouts)[::size])
         greedy = None
         if config.baseline == "greedy":
             greedy = self.greedy_rewards(rollouts, step)

@@ -176,6 +176,10 @@ class Online(MethodBase):
         cut = masked and rollout.truncated
         return rollout.reward == rollout.reward and not cut and rollout.seed not in self._stand_in
 
+    def counted(self, rollouts: Sequence[Rollout]) -> Tensor:
+        """(N,) 0 for what only keeps this process busy, else 1: no statistic depends on the number of processes."""
+        return torch.tensor([float(r.seed not in self._stand_in) for r in rollouts])
+
     def mean(self, values: Tensor, mask: Tensor | None = None) -> float:
         """The mean of `values`, where `mask` is 1, over all processes; 0 of nothing."""
         mask = torch.ones_like(values) if mask is None else mask

@@ -102,11 +102,13 @@ class Ppo(Online):
         if credits and config.coverage_mask:  # the critic goes on learning what such a state is worth
             advantages = advantages * pad_sequence([c.ran for c in credits], batch_first=True)
         sequence_kl = (kl_estimates(old_logprobs, ref_logprobs)[0] * mask).sum(1)
-        metrics["policy/ref_kl_sequence"] = self.mean(sequence_kl)
+        counted = self.counted(rollouts)
+        if float(self.total(counted.sum())):
+            metrics["policy/ref_kl_sequence"] = self.mean(sequence_kl, counted)
         metrics["critic/explained_variance"] = explained_variance(
             old_values, returns, mask * valid.unsqueeze(1), total=self.total
         )
-        metrics["critic/value_mean"] = self.mean(old_values, mask)
+        metrics["critic/value_mean"] = self.mean(old_values, mask * counted.unsqueeze(1))
         examples = [
             replace(
                 e,
@@ -159,11 +161,10 @@ class Ppo(Online):
 
     def after_step(self, metrics: dict[str, float]) -> dict[str, float]:
         used = self._kl_coef
-        if self.config.kl_target is not None:
+        kl = metrics.get("policy/ref_kl_sequence")
+        if self.config.kl_target is not None and kl is not None:
             episodes = self.config.prompts_per_step * self.config.samples_per_prompt
-            self._kl_coef = adapt_kl_coef(
-                used, metrics["policy/ref_kl_sequence"], self.config.kl_target, episodes, self.config.kl_horizon
-            )
+            self._kl_coef = adapt_kl_coef(used, kl, self.config.kl_target, episodes, self.config.kl_horizon)
         return {**super().after_step(metrics), "policy/kl_coef": used}
 
     def state(self) -> dict[str, Any]:
@@ -193,7 +194,7 @@ class Ppo(Online):
         """Scores (N,), 0 where unscorable, over the deviation of all scores so far if the config says so."""
         scores = torch.tensor([r.reward for r in rollouts])
         if self.config.scale_rewards:
-            self._scores = self._scores.with_(scores[~scores.isnan()], self.total)
+            self._scores = self._scores.with_(scores[~scores.isnan() & (self.counted(rollouts) > 0)], self.total)
             metrics["rollout/reward_scale"] = self._scores.deviation
             scores = scores / self._scores.deviation
         return scores.nan_to_num(0.0)
