@@ -126,7 +126,7 @@ def bare(outcome: Outcome, detail: str = "") -> CaseResult:
 
 
 def one_line(text: str) -> str:
-    return printable(" ".join(text.split()))[:MAX_DETAIL] if text else ""
+    return printable(" ".join(text[: 10 * MAX_DETAIL].split()))[:MAX_DETAIL] if text else ""
 
 
 def explain(flags: set[Outcome], limits: Limits) -> str:

@@ -67,17 +67,20 @@ class Bench:
 
     def run(self, message: Any) -> dict[str, str]:
         """How the test ended: passed, failed, raised (by the candidate), misfit (its answer), undefined or broken."""
-        ended = self._run(message)
+        try:
+            bound = decode(message["bound"], self._resolve)
+        except Exception as error:  # a reference to nothing
+            return end("misfit", describe(error))
+        ended = self._run(message, bound)
         if self._refused is not None and ended["end"] == "passed":  # it took that for an exception of the candidate
             return self._blame(self._refused)
         if self._swallowed and ended["end"] == "passed":
             return end("failed", "an assertion failed in a function that the test gave to the program")
         return ended
 
-    def _run(self, message: Any) -> dict[str, str]:
+    def _run(self, message: Any, bound: dict[str, Any]) -> dict[str, str]:
         self._texts = {"prelude.py": message.get("prelude", ""), "test.py": message["code"], FILE: message["code"]}
         if "suite" in message:
-            bound = decode(message["bound"], self._resolve)
             self._heard = any(type(value) is not Handle for value in bound.values())
             ended = run_suite(message, bound, self._blame)
             if ended["end"] == "empty":
@@ -88,7 +91,6 @@ class Bench:
         names: list[str] = message["names"]
         try:
             exec(compile(message["prelude"], "prelude.py", "exec", dont_inherit=True), module.__dict__)
-            bound = decode(message["bound"], self._resolve)
             code = compile(message["code"], "test.py", "exec", dont_inherit=True)
         except BaseException as error:
             return end("broken", describe(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -114,6 +115,16 @@ def colliding_items(count: int) -> dict[int, int]:
         if abs(value) < 2**61 - 1:  # such an int is its own hash
             found[key] = value
     return found
+
+
+@pytest.mark.parametrize("checker", Checker)
+def test_an_answer_is_not_cut_into_more_parts_than_the_expected_one_has(checker: Checker) -> None:
+    answer = b"ab\n" * 1_000_000
+    tracemalloc.start()
+    for rule in (Comparison(checker=checker), Comparison(checker=checker, exact_spaces=True)):
+        assert not text_matches(rule, answer, b"ab\nab\n")
+    assert tracemalloc.get_traced_memory()[1] < 3 * len(answer)
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("checker", Checker)
