@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from served import ROOT, Served
 
 from sandbox.errors import BadInput
-from sandbox.requests_json import part
-from sandbox.server.settings import ServeSettings
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+
+from sandbox.requests_json import part
+from sandbox.server import listener
+from sandbox.server.batches import Batch, Queue, Remembered
+from sandbox.server.blobs import BlobStore
+from sandbox.server.guard import Refusal
+from sandbox.server.metrics import Metrics
+from sandbox.server.requests import read_batch
+from sandbox.server.settings import ServeSettings
 
 TOKEN = "a token of some length"
 TASK = {"cases": [{"stdin": "2", "stdout": "4"}]}
@@ -228,6 +237,35 @@ def test_more_programs_than_the_queue_holds_are_told_to_come_back(guarded: Serve
     assert guarded.call("/v1/grade", body(*[DOUBLE] * 9))[0] == 413  # it could never fit
 
 
+def test_requests_that_wait_are_bounded_by_their_bytes_too() -> None:
+    queue = Queue(8, 100, Metrics())
+    queue.enter(1, 150)  # alone, any body that is taken at all
+    queue.leave(1, 150)
+    queue.enter(1, 60)
+    with pytest.raises(Refusal, match="at most 8 and 100 bytes"):
+        queue.enter(1, 50)
+    queue.leave(1, 60)
+    queue.enter(1, 50)
+
+
+def test_what_was_left_of_a_batch_counts_among_what_is_kept() -> None:
+    big, small = (Batch([], size, cast(Any, None), Queue(8, 100, Metrics()), Metrics()) for size in (80, 15))
+    for batch in (big, small):
+        batch._left = {0: cast(Any, None)}
+    kept = Remembered(100, Metrics())
+    kept.keep("a", b"1", big)
+    kept.keep("b", b"2", small)
+    assert kept.find("a", b"1") is big
+    kept.keep("c", b"3", small)
+    assert kept.find("a", b"1") is None or kept.find("b", b"2") is None
+    items, named = read_batch(body(DOUBLE), BlobStore(1000))
+    assert (len(items), named) == (1, 0)
+    store = BlobStore(1000)
+    name, text = part(DOUBLE)
+    assert read_batch(body(name, blobs={name: text.decode()}), store)[1] == 0  # in the body, which counts as a whole
+    assert read_batch(body(name, name), store)[1] == len(text)
+
+
 def test_a_body_over_the_limit_is_refused_by_its_length_or_when_it_is_reached(guarded: Served) -> None:
     assert guarded.call("/v1/grade", b"x" * (1 << 20) + b"x")[0] == 413
     with socket.create_connection(("127.0.0.1", guarded.port), timeout=60) as raw:
@@ -266,7 +304,7 @@ FAULTS: dict[str, tuple[Any, int, str]] = {
     "a case of no kind": (body(DOUBLE, task={"cases": [{}]}), 422, "requests[0]: task.cases[0] has none of"),
     "a key that is no Unicode": (b'{"schema": 1, "requests": [1], "\\ud800": 1}', 422, "is no key of the body"),
     "a hash that is no Unicode": (body("\ud800"), 424, "hashes are not known"),
-    "a number beyond all floats": (body(DOUBLE, task={**TASK, "limits": {"files": 10**400}}), 422, "limits files is 1000"),
+    "a number beyond all floats": (body(DOUBLE, task={**TASK, "limits": {"files": 10**400}}), 422, "files is 1000"),
     "a score beyond all floats": (
         body(DOUBLE, task={**TASK, "checker": {"kind": "program", "source": "", "full_score": 10**400}}), 422, "too large",
     ),
@@ -317,6 +355,39 @@ def test_tricks_with_headers_are_refused(served: Served) -> None:
         with socket.create_connection(("127.0.0.1", served.port), timeout=60) as raw:
             raw.sendall(f"POST /v1/grade HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n[1,2]".encode())
             assert raw.recv(10) == b"HTTP/1.1 4", head
+
+
+def test_connections_on_which_nothing_comes_are_closed_and_leave_descriptors_to_the_grader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(1.5)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    monkeypatch.setattr(listener, "max_connections", lambda: 8)
+    bound = listener.listen("127.0.0.1", 0)
+    server = listener.http_server(app)
+    thread = threading.Thread(target=lambda: server.run(sockets=[bound]))
+    thread.start()
+    try:
+        many = [socket.create_connection(bound.getsockname(), timeout=10) for _ in range(8)]
+        with socket.create_connection(bound.getsockname(), timeout=10) as one_more:
+            assert one_more.recv(1) == b""
+        for connection in many:
+            connection.close()
+        monkeypatch.setattr(listener, "IDLE_SECONDS", 0.5)
+        with socket.create_connection(bound.getsockname(), timeout=10) as slow:
+            slow.sendall(b"GET / HTTP/1.1\r\nHost: ")
+            assert slow.recv(1) == b""
+        patient = http.client.HTTPConnection(*bound.getsockname(), timeout=10)
+        for _ in range(2):  # the answer takes longer than a connection may be idle
+            patient.request("GET", "/")
+            assert patient.getresponse().read() == b"ok"
+        patient.close()
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def test_programs_find_preloaded_modules_imported() -> None:

@@ -91,7 +91,7 @@ def refusal_is_one_line(refusal: Refusal) -> None:
 @given(BATCH)
 def test_a_batch_is_read_or_refused(tree: Any) -> None:
     try:
-        items = read_batch(tree, BlobStore(1 << 20))
+        items, _ = read_batch(tree, BlobStore(1 << 20))
     except Refusal as refusal:
         refusal_is_one_line(refusal)
         return

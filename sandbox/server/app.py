@@ -32,6 +32,7 @@ from sandbox.server.settings import ServeSettings
 from sandbox.spec import GradeRequest
 from sandbox.verdict import Verdict
 
+WAITING_BODIES = 16  # of the greatest size
 MAX_KEY = 200  # characters of an Idempotency-Key
 PATHS = ("/v1/grade", "/run_code", "/api/v2/execute", "/api/v2/runtimes", "/v1/info", "/metrics", "/healthz")
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class Service:
         self.metrics = Metrics()
         self.metrics.set("sandbox_workers", grader.workers)
         self.guard = Guard(settings)
-        self.queue = Queue(settings.max_queue, self.metrics)
+        self.queue = Queue(settings.max_queue, WAITING_BODIES * settings.max_body_bytes, self.metrics)
         self.blobs = BlobStore(settings.blob_bytes)
         self.remembered = Remembered(settings.result_bytes, self.metrics)
 
@@ -54,7 +55,8 @@ class Service:
         tree, body = await self.guard.read_json(request)
         batch = self.remembered.find(key, body) if key else None
         if batch is None:
-            batch = Batch(read_batch(tree, self.blobs), self.grader, self.queue, self.metrics)
+            items, named_bytes = read_batch(tree, self.blobs)
+            batch = Batch(items, len(body) + named_bytes, self.grader, self.queue, self.metrics)
             self.metrics.set("sandbox_blob_bytes", self.blobs.num_bytes)
             batch.join()
             if key:
@@ -63,15 +65,15 @@ class Service:
             batch.join()
         return Lines(batch)
 
-    async def run(self, request: Request, asked: RunRequest) -> RunResult:
+    async def run(self, request: Request, asked: RunRequest, size: int) -> RunResult:
         """The end of one program. Raises Refusal."""
-        result = await self._alone(request, self.grader.arun(asked))
+        result = await self._alone(request, self.grader.arun(asked), size)
         self.metrics.add("sandbox_programs_total", outcome=result.case.outcome.value)
         return result
 
-    async def verdict(self, request: Request, asked: GradeRequest) -> Verdict:
+    async def verdict(self, request: Request, asked: GradeRequest, size: int) -> Verdict:
         """The verdict on one program. Raises Refusal."""
-        verdict = await self._alone(request, self._first(asked))
+        verdict = await self._alone(request, self._first(asked), size)
         self.metrics.verdict(verdict)
         return verdict
 
@@ -79,10 +81,10 @@ class Service:
         async with aclosing(self.grader.agrade([asked])) as arrivals:
             return (await anext(arrivals))[1]
 
-    async def _alone(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+    async def _alone(self, request: Request, work: Coroutine[Any, Any, T], size: int) -> T:
         """What `work` comes to; it counts as one program in the queue, and is dropped when the client goes."""
         try:
-            self.queue.enter(1)
+            self.queue.enter(1, size)
         except Refusal:
             work.close()
             raise
@@ -94,7 +96,7 @@ class Service:
                 raise Refusal(499, "the client has gone")
             return await task
         finally:
-            self.queue.leave(1)
+            self.queue.leave(1, size)
             task.cancel()
             gone.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
@@ -200,17 +202,17 @@ def create_app(grader: Grader, settings: ServeSettings) -> FastAPI:
 
     @app.post("/run_code")
     async def fusion(request: Request) -> Response:
-        tree, _ = await service.guard.read_json(request)
+        tree, body = await service.guard.read_json(request)
         asked = read_run_code(tree)
-        return Answer(run_code_answer(asked, await service.run(request, run_code_request(asked))))
+        return Answer(run_code_answer(asked, await service.run(request, run_code_request(asked), len(body))))
 
     @app.post("/api/v2/execute")
     async def piston(request: Request) -> Response:
-        tree, _ = await service.guard.read_json(request)
+        tree, body = await service.guard.read_json(request)
         asked = read_execute(tree)
         if (problem := codeforces_request(asked)) is not None:
-            return Answer(codeforces_answer(asked, await service.verdict(request, problem)))
-        found = await service.run(request, execute_request(asked, grader.toolchain))
+            return Answer(codeforces_answer(asked, await service.verdict(request, problem, len(body))))
+        found = await service.run(request, execute_request(asked, grader.toolchain), len(body))
         return Answer(execute_answer(asked, found, grader.toolchain))
 
     @app.get("/api/v2/runtimes")

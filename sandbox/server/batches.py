@@ -32,46 +32,53 @@ class Item:
 
 
 class Queue:
-    """How many programs wait or run. Raises Refusal 429 beyond `most`."""
+    """How many programs wait or run, and the bytes of their requests. Raises Refusal 429 beyond `most` or `most_bytes`."""
 
-    def __init__(self, most: int, metrics: Metrics):
-        self._most, self._metrics, self._waiting = most, metrics, 0
+    def __init__(self, most: int, most_bytes: int, metrics: Metrics):
+        self._most, self._most_bytes, self._metrics = most, most_bytes, metrics
+        self._waiting = self._bytes = 0
         metrics.set("sandbox_max_queue", most)
         self.leave(0)
 
-    def enter(self, count: int) -> None:
+    def enter(self, count: int, num_bytes: int) -> None:
         if count > self._most:
             raise Refusal(413, f"{count} programs: this server takes at most {self._most} at once")
-        if self._waiting + count > self._most:
+        if self._waiting + count > self._most or (self._bytes and self._bytes + num_bytes > self._most_bytes):
             self._metrics.add("sandbox_refused_total", reason="queue")
             raise Refusal(
-                429, f"{self._waiting} programs wait, of at most {self._most}: try again later",
+                429, f"{self._waiting} programs wait, of at most {self._most} and {self._most_bytes} bytes: try again later",
                 headers={"Retry-After": "1"},
             )  # fmt: skip
-        self.leave(-count)
+        self.leave(-count, -num_bytes)
 
-    def leave(self, count: int) -> None:
+    def leave(self, count: int, num_bytes: int = 0) -> None:
         self._waiting -= count
+        self._bytes -= num_bytes
         self._metrics.set("sandbox_waiting", self._waiting)
 
 
 class Batch:
-    """Programs, and the lines of those whose verdict is reached."""
+    """Programs, whose requests take `asked_bytes`, and the lines of those whose verdict is reached."""
 
-    def __init__(self, items: list[Item], grader: Grader, queue: Queue, metrics: Metrics):
+    def __init__(self, items: list[Item], asked_bytes: int, grader: Grader, queue: Queue, metrics: Metrics):
         self._grader, self._queue, self._metrics = grader, queue, metrics
         self._left = dict(enumerate(items))
+        self._asked_bytes = asked_bytes
         self.lines: list[bytes] = []
-        self.num_bytes = 200 * len(items)
+        self._kept_bytes = 200 * len(items)
         self._followers = 0
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
 
+    @property
+    def num_bytes(self) -> int:
+        return self._kept_bytes + (self._asked_bytes if self._left else 0)
+
     def join(self) -> None:
         """One connection more, until it calls `leave`; begins, or goes on with, what is left. Raises Refusal 429."""
         if self._task is None and self._left:
-            self._queue.enter(len(self._left))
+            self._queue.enter(len(self._left), self._asked_bytes)
             self._fault = None
             self._task = asyncio.create_task(self._run())
         self._followers += 1
@@ -116,12 +123,12 @@ class Batch:
                     self._metrics.verdict(verdict)
                     record = {"id": item.id, "verdict": verdict.to_json()}
                     self.lines.append(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-                    self.num_bytes += len(self.lines[-1])
+                    self._kept_bytes += len(self.lines[-1])
                     self._announce()
         except Exception as error:
             self._fault = error
         finally:
-            self._queue.leave(waiting)
+            self._queue.leave(waiting, self._asked_bytes)
             if self._task is asyncio.current_task():
                 self._task = None
             self._announce()

@@ -30,8 +30,9 @@ class BlobStore:
             _, (_, old) = self._kept.popitem(last=False)
             self.num_bytes -= old
 
-    def get(self, name: str) -> Program | TaskPart | None:
+    def get(self, name: str) -> tuple[Program | TaskPart, int] | None:
+        """The record of that name, and the bytes of its text."""
         if name not in self._kept:
             return None
         self._kept.move_to_end(name)
-        return self._kept[name][0]
+        return self._kept[name]

@@ -26,15 +26,15 @@ _ITEM = ("id", "program", "task")
 T = TypeVar("T")
 
 
-def read_batch(tree: Any, blobs: BlobStore) -> list[Item]:
-    """The programs of a body. Raises Refusal."""
+def read_batch(tree: Any, blobs: BlobStore) -> tuple[list[Item], int]:
+    """The programs of a body, and the bytes of what it names without bringing it. Raises Refusal."""
     try:
         return _read(tree, blobs)
     except FormFault as fault:
         raise Refusal(422, str(fault)) from None
 
 
-def _read(tree: Any, blobs: BlobStore) -> list[Item]:
+def _read(tree: Any, blobs: BlobStore) -> tuple[list[Item], int]:
     _known("the body", tree, _BODY)
     check_schema(tree)
     requests = tree.get("requests")
@@ -46,14 +46,18 @@ def _read(tree: Any, blobs: BlobStore) -> list[Item]:
     items: list[Item] = []
     missing: dict[str, None] = {}
     seen: set[str] = set()
+    named: dict[str, int] = {}
 
     def find(value: Any, kind: type[T], read: Callable[[Any], T]) -> T | None:
         if not isinstance(value, str):
             return read(value)
-        found = brought[value][0] if value in brought else blobs.get(value)
-        if found is None:
+        kept = brought.get(value) or blobs.get(value)
+        if kept is None:
             missing[value] = None
             return None
+        found, size = kept
+        if value not in brought:
+            named[value] = size
         if not isinstance(found, kind):
             raise FormFault("", f"{value} is the hash of something else", "give that of a program, then of a task")
         return found
@@ -76,7 +80,7 @@ def _read(tree: Any, blobs: BlobStore) -> list[Item]:
             items.append(Item(id=name, request=task.request(program)))
     if missing:
         raise Refusal(424, f"{len(missing)} hashes are not known here: send their texts in blobs", missing=[*missing])
-    return items
+    return items, sum(named.values())
 
 
 def _texts(blobs: Any) -> dict[str, str]:
