@@ -49,7 +49,10 @@ def save(folder: Path, position: Position, state: dict[str, Any], keep: int) -> 
         draft.rename(final)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(draft, ignore_errors=True)
-        full = getattr(error, "errno", None) == errno.ENOSPC or "write failed" in str(error)
+        full = getattr(error, "errno", None) == errno.ENOSPC or any(
+            words in str(error)
+            for words in ("write failed", "unexpected pos")  # torch's words for it
+        )
         cause = "the disk is full: free some space and resume" if full else str(error).splitlines()[0]
         raise RunFolderError(f"checkpoint {final}: cannot be written: {cause}") from error
     found = positions(folder)

@@ -6,6 +6,7 @@ in a traceback. Nothing heavy is imported before it is needed: `--help` and mist
 
 from __future__ import annotations
 
+import errno
 import itertools
 import re
 import sys
@@ -76,9 +77,11 @@ def main() -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     except Exception as error:
-        if not _is_for_a_person(error):
+        no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        if not no_room and not _is_for_a_person(error):
             raise
-        print(f"coderl: {' '.join(str(error).split())}", file=sys.stderr)
+        remedy = ": make room, or write elsewhere, and run it again" if no_room else ""
+        print(f"coderl: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
         return 2
     return 0
 

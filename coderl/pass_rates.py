@@ -18,6 +18,7 @@ from coderl.evaluate.passrate import evaluate
 from coderl.metrics import Progress
 from coderl.train import workbench
 from tasks import jsonl
+from tasks.errors import writing
 from tasks.task import Task
 
 
@@ -80,7 +81,7 @@ def _read(path: Path) -> dict[str, tuple[int, int]]:
 
 def _append(path: Path, found: dict[str, tuple[int, int]]) -> None:
     lines = [json.dumps({"key": k, "samples": n, "passed": c}) + "\n" for k, (n, c) in found.items()]
-    with open(path, "ab+") as file:
+    with writing(path), open(path, "ab+") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.write("".join(lines).encode())

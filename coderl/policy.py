@@ -238,7 +238,7 @@ def _load(config: PolicyConfig) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         missing = "" if Path(source).exists() else "; no folder here is called that: check its path, or the hub id"
         raise ModelError(
-            f"policy.model {config.model!r}: cannot be loaded: {str(error).splitlines()[0]}{missing}"
+            f"policy.model {config.model!r}: cannot be loaded: {str(error).splitlines()[0].rstrip('.')}{missing}"
         ) from error
     return model, tokenizer
 

@@ -17,6 +17,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -252,6 +253,10 @@ def new_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         draft.rename(out)
     except OSError as error:
         raise explained(error, out) from error
+    except Exception as error:  # libraries in Rust, safetensors among them, have no OSError
+        if (told := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        raise explained(OSError(int(told[1]), os.strerror(int(told[1]))), out) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -267,13 +272,17 @@ def make_directory(path: Path) -> None:
 def explained(error: OSError, path: Path) -> RunFolderError:
     """The one line that tells what stands in the way of writing `path`."""
     remedies = {
-        errno.ENOSPC: "the disk is full: free some space and use --resume",
-        errno.EDQUOT: "the disk quota is used up: free some space and use --resume",
+        errno.ENOSPC: "the disk is full: free some space and run it again (a training: with --resume)",
+        errno.EDQUOT: "the disk quota is used up: free some space and run it again (a training: with --resume)",
         errno.EACCES: "permission denied: choose another folder with output=...",
         errno.EPERM: "permission denied: choose another folder with output=...",
         errno.EROFS: "the file system is read-only: choose another folder with output=...",
         errno.ENOTDIR: "a part of the path is a file: choose another folder with output=...",
         errno.EEXIST: "there is a file of that name: choose another folder with output=...",
     }
-    cause = remedies.get(error.errno or 0, error.strerror or str(error))
+    text = str(error)
+    if isinstance(error, shutil.Error):  # of a tree that was copied: (source, target, text) for each file
+        text = error.args[0][0][2]
+    number = error.errno or next((n for n in remedies if text.startswith(f"[Errno {n}]")), 0)
+    cause = remedies.get(number, error.strerror or text)
     return RunFolderError(f"{path}: cannot be written: {cause}")

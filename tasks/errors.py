@@ -6,9 +6,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from sandbox.errors import nearest
 
-__all__ = ["TaskError", "nearest"]
+__all__ = ["TaskError", "nearest", "writing"]
 
 
 class TaskError(ValueError):
@@ -21,6 +26,17 @@ class TaskError(ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.where, self.fault, self.field, self.remedy)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around what writes `path`: a full disk, or a folder that may not be written, becomes one line. Raises TaskError."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        remedy = "free some space, or name another place"
+        raise TaskError(str(path), f"cannot be written ({reason})", remedy=remedy) from error
 
 
 def _rebuild(where: str, fault: str, field: str, remedy: str) -> TaskError:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import arrow, jsonl
-from tasks.errors import TaskError
+from tasks.errors import TaskError, writing
 from tasks.task import Task
 
 
@@ -33,11 +33,12 @@ def export(path: Path, tasks: Sequence[Task]) -> str:
     if path.suffix == ".jsonl":
         jsonl.write(path, tasks)
         return f"jsonl:{path}"
-    work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        inner = work / path.name
-        (arrow.write_parquet if path.suffix == ".parquet" else arrow.write_dataset)(inner, tasks)
-        os.replace(inner, path)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with writing(path):
+        work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            inner = work / path.name
+            (arrow.write_parquet if path.suffix == ".parquet" else arrow.write_dataset)(inner, tasks)
+            os.replace(inner, path)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return f"dataset:{path}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from sandbox.forms import case_to_json, group_to_json, limits_to_json, rule_to_json
 from tasks.cases import cases_from_row, groups_from_row, limits_from_row, rule_from_row
-from tasks.errors import TaskError, nearest
+from tasks.errors import TaskError, nearest, writing
 from tasks.reading import known_language, tasks_of
 from tasks.rows import Row, scan_rows
 from tasks.source import Options, Source
@@ -36,18 +36,19 @@ def read(path: Path) -> list[Task]:
 
 
 def write(path: Path, tasks: Iterable[Task]) -> None:
-    """Write `tasks` to `path` in one step."""
+    """Write `tasks` to `path` in one step. Raises TaskError if it cannot be written."""
     text = "".join(json.dumps(to_json(task), separators=(",", ":")) + "\n" for task in tasks)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with writing(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def to_json(task: Task) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -188,6 +189,14 @@ def test_what_stops_a_training_is_one_line_and_a_bug_is_a_traceback(here, run, t
     trained["raises"] = ZeroDivisionError("a bug")
     with pytest.raises(ZeroDivisionError):
         run("train", "c.yaml", "--overwrite")
+
+
+def test_a_full_disk_is_one_line_wherever_it_was_met(here, run, trained):
+    trained["raises"] = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/somewhere")
+    refused(run("train", "c.yaml"), "No space left on device: '/tmp/somewhere'", "make room")
+    trained["raises"] = OSError(errno.EBADF, "a bug")
+    with pytest.raises(OSError, match="a bug"):
+        run("train", "c.yaml")
 
 
 def test_errors_of_the_sandbox_are_for_a_person_too(here, run, trained):

@@ -136,7 +136,9 @@ def test_a_full_disk_is_one_line_that_says_how_to_go_on(folder, monkeypatch):
     monkeypatch.setattr(metrics_module, "open", full, raising=False)
     with (
         Metrics(folder, trackers=[], run_name="run") as metrics,
-        pytest.raises(RunFolderError, match=r"the disk is full: free some space and use --resume"),
+        pytest.raises(
+            RunFolderError, match=r"the disk is full: free some space and run it again .a training: with --resume."
+        ),
     ):
         metrics.log("0_grpo", 1, {"loss": 1.0})
     assert metrics.num_lines == 0

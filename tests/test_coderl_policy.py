@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
+from coderl import checkpoint  # noqa: E402
 from coderl.config import LoraSection, NewModelConfig, PolicyConfig  # noqa: E402
-from coderl.errors import ModelError  # noqa: E402
+from coderl.errors import ModelError, RunFolderError  # noqa: E402
 from coderl.experience import Example, collate  # noqa: E402
 from coderl.functional import kl_estimates  # noqa: E402
+from coderl.methods.base import MethodBase  # noqa: E402
 from coderl.policy import load_policy, stop_token_ids  # noqa: E402
+from coderl.run_folder import RunFolder  # noqa: E402
 
 CORPUS = ["# add 3 to x\ndef f(x):\n    return x + 3\n"] * 10
 NEW = NewModelConfig(hidden_size=32, intermediate_size=64, num_layers=2, num_heads=2, vocab_size=270, max_positions=64)
@@ -90,6 +95,25 @@ def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
         load_policy(PolicyConfig(model=str(tmp_path)), seed=0)
     with pytest.raises(ModelError, match="no model folder there"):
         load_policy(PolicyConfig(model="./nowhere"), seed=0)
+
+
+def test_weights_that_cannot_be_written_whole_are_one_line_and_no_model(tmp_path):
+    method, run = MethodBase(make(), 0.1), RunFolder(tmp_path)
+    method.finish(run, "0_sft")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # the kernel refuses as it does on a full disk
+    try:
+        with pytest.raises(RunFolderError, match=r"models/2_grpo: cannot be written: File too large"):
+            method.finish(run, "2_grpo")
+        with pytest.raises(RunFolderError, match="stage001-step0000002: cannot be written: the disk is full"):
+            checkpoint.save(
+                tmp_path / "checkpoints", checkpoint.Position(stage=1, step=2), {"x": torch.ones(9000)}, keep=1
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert run.last_model() == run.model_dir("0_sft")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["0_sft"]
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_a_tokenizer_without_pad_or_stop_token_is_an_error_with_a_remedy(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -141,6 +142,12 @@ def test_every_obstacle_is_one_line_that_names_the_file(tmp_path, number, words)
     assert words in line
     assert str(tmp_path / "x") in line
     assert "\n" not in line
+
+
+def test_the_first_obstacle_of_a_copied_tree_is_told_and_not_the_list(tmp_path):
+    files = [("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'"), ("c", "d", "[Errno 28] No space left: 'c'")]
+    line = str(explained(shutil.Error(files), tmp_path / "x"))
+    assert line.startswith(f"{tmp_path / 'x'}: cannot be written: the disk is full")
 
 
 def test_the_command_line_can_be_typed_again():

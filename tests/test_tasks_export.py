@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,19 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path, name: str, m
     with pytest.raises(TaskError, match=message):
         export(tmp_path / name, [PLAIN])
     assert (tmp_path / "there.jsonl").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet", "x"])
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    tasks = load("easy")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # the kernel refuses as it does on a full disk
+    try:
+        with pytest.raises(TaskError, match=rf"{name}: cannot be written \(File too large\); free some space"):
+            export(tmp_path / name, tasks)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_other_columns_or_of_none_is_a_fault_with_its_place(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from coderl.config import StageConfig
 from coderl.experience import Example, MicroBatch
 from coderl.rollout import Rollout
-from coderl.run_folder import RunFolder, is_main_process
+from coderl.run_folder import RunFolder, is_main_process, new_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,5 +111,8 @@ class MethodBase:
 
     def finish(self, folder: RunFolder, label: str) -> dict[str, float]:
         self._policy.engine = self._policy.model
-        self._policy.save(folder.model_dir(label), is_writer=is_main_process())
+        place = folder.model_dir(label)
+        is_writer = is_main_process()
+        with new_folder(place, overwrite=True) if is_writer else nullcontext(place) as draft:
+            self._policy.save(draft, is_writer=is_writer)
         return {}

@@ -21,7 +21,7 @@ from coderl.methods.preference import load_pairs, sides
 from coderl.pairs import EncodedPair
 from coderl.reward_model import new_reward_model, normaliser, save_reward_model, scores
 from coderl.rollout import Rollout
-from coderl.run_folder import RunFolder, atomic_write, json_bytes, make_directory
+from coderl.run_folder import RunFolder, atomic_write, json_bytes, make_directory, new_folder
 from coderl.seeds import cursor, derive
 from coderl.stages.sources import training_rollouts
 from coderl.workbench import Workbench
@@ -123,7 +123,8 @@ class RewardModelling(MethodBase):
         if len(members) > 1:
             values["reward_model/spread"] = float((pair_raw / norm.std).std(0).mean())
         if self._bench.accelerator.is_main_process:
-            save_reward_model(members, self._policy, norm, folder.reward_model_dir(label))
+            with new_folder(folder.reward_model_dir(label), overwrite=True) as draft:
+                save_reward_model(members, self._policy, norm, draft)
             make_directory(folder.evals_dir)
             record = {"held_out_tasks": sorted(held_out_tasks), "values": values}
             atomic_write(folder.evals_dir / f"{label}_quality.json", json_bytes(record))

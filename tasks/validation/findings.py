@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import TaskError
+from tasks.errors import TaskError, writing
 
 
 class Reference(StrEnum):
@@ -112,9 +112,9 @@ def read_findings(path: Path) -> dict[str, Finding]:
 
 
 def append_findings(path: Path, findings: Iterable[Finding]) -> None:
-    """Add whole lines at the end, cutting off half a line that a killed run left."""
+    """Add whole lines at the end, cutting off half a line that a killed run left. Raises TaskError."""
     text = "".join(json.dumps(finding.to_json()) + "\n" for finding in findings)
-    with open(path, "ab+") as file:
+    with writing(path), open(path, "ab+") as file:
         file.seek(0)
         data = file.read()
         file.truncate(data.rfind(b"\n") + 1)
