@@ -13,7 +13,7 @@ from typing import Any
 from sandbox.backend import RunExit
 from sandbox.codec import CodecError, decode, loads
 from sandbox.duel import UNASKED
-from sandbox.judge import HARD, NEAR, Ending, Seen, crash_detail, explain, is_near, limit_flags, result
+from sandbox.judge import FINE, HARD, NEAR, Ending, Seen, crash_detail, explain, is_near, limit_flags, result
 from sandbox.limits import MOST_SECONDS, Limits
 from sandbox.verdict import CaseResult, Outcome
 from sandbox.wire import Wire
@@ -105,7 +105,7 @@ def call_ending(wire: Wire) -> tuple[Ending, Any]:
         if type(message) is not dict or len(message) - ("load" in message) != 1:
             raise CodecError("an answer must have one key")
         if "ok" in message:
-            return Ending(), decode(message["ok"])
+            return FINE, decode(message["ok"])
         ((kind, text),) = ((key, value) for key, value in message.items() if key != "load")
         if kind not in ("ce", "bad", "raised") or type(text) is not str:
             raise CodecError("an answer of no known kind")

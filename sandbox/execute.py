@@ -27,6 +27,7 @@ from sandbox.dialogue import converse
 from sandbox.duel import UNASKED, Again, Duel
 from sandbox.guest import MAX_CODE
 from sandbox.judge import (
+    FINE,
     Dropped,
     Ending,
     Lost,
@@ -253,7 +254,7 @@ class Executor:
         if isinstance(rule, ProgramChecker):
             return self._validate(rule, given, output, right[0])
         if any(text_matches(rule, output, text.encode()) for text in right):
-            return Ending()
+            return FINE
         return Ending(flags=(Outcome.WA,), detail="the output differs" if output else "no output")
 
     def _validate(self, checker: ProgramChecker, given: str, output: bytes, right: str) -> Ending:
@@ -280,7 +281,7 @@ class Executor:
         if values_match(rule, value, case.expected) or any(
             values_match(rule, value, right) for right in case.alternatives
         ):
-            return Ending()
+            return FINE
         return Ending(flags=(Outcome.WA,), detail="the value differs")
 
     def renew(self) -> None:

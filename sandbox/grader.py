@@ -117,8 +117,13 @@ class Grader:
 
     def grade(self, requests: Sequence[GradeRequest]) -> list[Verdict]:
         """The verdicts of `requests`, in their order."""
-        found = dict(self.stream(requests))
-        return [found[i] for i in range(len(requests))]
+        found = _Gathered(len(requests))
+        dropped = threading.Event()
+        try:
+            self._pool.submit_all(requests, found, dropped)
+            return found.wait()
+        finally:
+            self._pool.drop(dropped)
 
     def stream(self, requests: Iterable[GradeRequest]) -> Iterator[tuple[int, Verdict]]:
         """(index, verdict) as each is reached. Closing the iterator drops the other requests, and ends what runs for them."""
@@ -180,7 +185,27 @@ class _Bridge:
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
 
 
-_Done = _Bridge | queue.SimpleQueue[tuple[int, Any]]
+class _Gathered:
+    """Stands for a queue, and wakes who waits for `count` answers once."""
+
+    def __init__(self, count: int):
+        self._count, self._all = count, threading.Event()
+        self._found: dict[int, Any] = {}
+
+    def put(self, item: tuple[int, Any]) -> None:
+        index, answer = item
+        self._found[index] = answer
+        if len(self._found) == self._count:
+            self._all.set()
+
+    def wait(self) -> list[Any]:
+        """The answers in the order of their requests."""
+        if self._count:
+            self._all.wait()
+        return [self._found[index] for index in range(self._count)]
+
+
+_Done = _Bridge | _Gathered | queue.SimpleQueue[tuple[int, Any]]
 _Request = GradeRequest | RunRequest
 _Work = tuple[int, _Request, _Done, threading.Event]
 

@@ -157,7 +157,9 @@ def _case_fault(case: Case, limits: Limits) -> str:
         return _rule_fault(case.interactor)
     elif isinstance(case, CallCase):
         encode([*case.args, case.kwargs, case.expected, *case.alternatives])
-        if not case.function or not all(part.isidentifier() for part in case.function.split(".")):
+        if case.function.isidentifier():
+            return ""
+        if not all(part.isidentifier() for part in case.function.split(".")):
             return f"function {case.function!r}: write `name` or `Class.name`"
         if case.function.count(".") > 1:
             return f"function {case.function!r} has more than one dot"

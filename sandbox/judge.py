@@ -56,6 +56,9 @@ class Ending:
             object.__setattr__(self, "alive", False)
 
 
+FINE = Ending()  # nothing is wrong, so far
+
+
 def limit_flags(ended: RunExit, seen: Seen, limits: Limits) -> set[Outcome]:
     """The limits and rules that a run broke; a crash is not one of them."""
     flags = {
