@@ -91,6 +91,7 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(change, words):
         ({"grpo": {"eval_every": 5}}, ["tasks.test is empty", "grpo.eval_every"]),
         ({"grpo": {"optimizer": {"betas": [0.9, 1]}}}, ["grpo.optimizer.betas.1", "less than 1"]),
         ({"policy": {"model": "new:", "new": {"num_heads": 3}}}, ["hidden_size 128", "num_heads (3)"]),
+        ({"policy": {"model": "new:", "lora": {"rank": 4}}}, ["policy.lora: a new model has no base", "name a model"]),
         ({"reward": {"scheme": "points", "cases": "visible"}}, ["scheme points counts groups of all cases"]),
         ({"dpo": {"loss": "robust"}}, ["robust needs label_smoothing above 0"]),
         ({"dpo": {"label_smoothing": 0.1}}, ["label_smoothing is for the losses cdpo and robust"]),
@@ -103,6 +104,7 @@ def test_a_bad_value_is_named_with_what_was_wrong(change, words):
 
 def test_overrides_have_the_types_of_yaml_and_the_last_one_wins():
     overrides = ["grpo.steps=7", "grpo.optimizer.learning_rate=1e-5", "eval.k=[1, 2]", "policy.lora={rank: 4}"]
+    overrides.append("policy.model=runs/quickstart/models/0_sft")
     config = load("quickstart", [*overrides, "grpo.steps=9"])
     assert config.grpo.steps == 9
     assert config.grpo.optimizer.learning_rate == 1e-5  # YAML 1.1 alone would read a string

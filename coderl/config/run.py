@@ -94,6 +94,14 @@ class RunConfig(Section):
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(["tensorboard"])
 
     @model_validator(mode="after")
+    def _adapters_have_a_base(self) -> RunConfig:
+        if self.policy.model == "new:" and self.policy.lora is not None:
+            raise ValueError(
+                "policy.lora: a new model has no base that adapters could be saved apart from: leave it out, or name a model"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tasks_for_stages(self) -> RunConfig:
         if not self.stages:
             raise ValueError(f"stages is empty: name at least one of {', '.join(get_args(Stage))}")
