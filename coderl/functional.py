@@ -71,11 +71,6 @@ def entropy(logits: Tensor, temperature: float) -> Tensor:
     return -(logprobs.exp() * logprobs).sum(-1)
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` where `mask` is 1; 0 if it is 1 nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
 def whiten(
     values: Tensor,
     mask: Tensor,

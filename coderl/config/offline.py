@@ -13,7 +13,6 @@ from coderl.config.stages import StageConfig
 class SampleConfig(Section):
     """Samples of the current policy on training tasks, graded on every case, into the rollout store."""
 
-    method: Literal["sample"] = "sample"
     num_tasks: int = Field(256, gt=0)  # the next ones of an endless stream of permutations of tasks.train
     samples_per_task: int = Field(8, gt=0)
     temperature: float | None = Field(None, gt=0)  # null: generation.temperature
@@ -25,7 +24,6 @@ class PairsConfig(Section):
     The score is the share of a task's cases that pass (AceCoder, Zeng et al. 2025, arXiv:2502.01718, section 2.2).
     """
 
-    method: Literal["pairs"] = "pairs"
     source: str = (
         ""  # the folder of another run, whose training rollouts are taken; empty: the last sampling stage of this run
     )
@@ -49,7 +47,6 @@ class PreferenceData(StageConfig):
 class DpoConfig(PreferenceData):
     """Direct preference optimisation and its relatives, on pairs; no environment is touched."""
 
-    method: Literal["dpo"] = "dpo"
     loss: Literal["dpo", "cdpo", "robust", "ipo", "simpo", "orpo", "dpop", "kto"] = "dpo"
     beta: float = Field(0.1, gt=0)  # IPO: tau; ORPO: lambda
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)  # cdpo, robust: the share of pairs that are the wrong way round
@@ -71,7 +68,6 @@ class DpoConfig(PreferenceData):
 class RejectionConfig(StageConfig):
     """Imitation of the samples that pass (RAFT, Dong et al. 2023; expert iteration where `sample` and this stage alternate)."""
 
-    method: Literal["rejection"] = "rejection"
     source: str = ""  # as for pairs
     batch_size: int = Field(64, gt=0)
     max_per_task: int = Field(2, gt=0)  # programs kept of a task, unique up to names and layout
@@ -81,7 +77,6 @@ class RejectionConfig(StageConfig):
 class RewardModelConfig(PreferenceData):
     """A Bradley-Terry reward model on pairs: the trunk of the policy as it is now, with a scalar head."""
 
-    method: Literal["reward_model"] = "reward_model"
     batch_size: int = Field(
         32, gt=0
     )  # tasks per optimizer step, one pair of each: a task with many pairs weighs no more
@@ -98,7 +93,6 @@ class RewardModelConfig(PreferenceData):
 class BestOfNConfig(Section):
     """Choose among n samples of each test task by what a user has: visible tests, a reward model, agreement of outputs."""
 
-    method: Literal["best_of_n"] = "best_of_n"
     samples_per_task: int = Field(16, gt=0)
     n: list[int] = Field([1, 2, 4, 8, 16])
     by: list[Literal["visible", "reward_model", "visible_then_reward_model", "agreement"]] = Field(

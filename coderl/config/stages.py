@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, field_validator, model_validator
 
 from coderl.config.sections import OptimizerConfig, Section
@@ -22,14 +20,12 @@ class StageConfig(Section):
 class SftConfig(StageConfig):
     """Supervised fine-tuning on reference solutions: -log p of the completion tokens, prompt masked."""
 
-    method: Literal["sft"] = "sft"
     batch_size: int = Field(64, gt=0)
 
 
 class EvalConfig(Section):
     """pass@k on tasks.test with a bootstrap interval over problems."""
 
-    method: Literal["eval"] = "eval"
     samples_per_task: int = Field(4, gt=0)
     k: list[int] = Field([1])
     temperature: float = Field(0.8, ge=0)  # 0: greedy
