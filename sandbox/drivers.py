@@ -116,11 +116,29 @@ def run_exec(source: bytes, control: int, binary: int | None = None) -> None:
         os.execve(order["argv"][0] if binary is None else binary, order["argv"], {**os.environ, **own})
     except OSError as error:
         text = f"{order['argv'][0]}: {error.strerror}"
-        if order["argv"][0].startswith("./") and error.errno in (errno.ENOEXEC, errno.EINVAL):
-            os.write(2, text.encode())  # its own source made it so
+        if order["argv"][0].startswith("./") and is_own_fault(error, order["argv"][0] if binary is None else binary):
+            os.write(2, text.encode())
             raise SystemExit(126) from None
         channel.send({"exec": text})
         raise SystemExit(127) from None
+
+
+def is_own_fault(error: OSError, binary: str | int) -> bool:
+    """Has the source made a file that no system starts? A section of it may ask for another loader, or for nonsense."""
+    if error.errno not in (errno.ENOENT, errno.EACCES):
+        return error.errno in (errno.ENOEXEC, errno.EINVAL, errno.ELIBBAD)
+    with open(os.dup(binary) if isinstance(binary, int) else binary, "rb") as file:
+        head = file.read(64)
+        start, size, count = (int.from_bytes(head[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
+        for number in range(count):  # ELF-64, section 2-1: 3 is PT_INTERP
+            file.seek(start + number * size)
+            part = file.read(size)
+            if part[:4] == b"\3\0\0\0":
+                file.seek(int.from_bytes(part[8:16], "little"))
+                loader = file.read(4096).partition(b"\0")[0]
+                of_system = loader.startswith((b"/lib", b"/usr/lib")) and b".." not in loader
+                return not (of_system and os.path.isfile(loader) and os.access(loader, os.X_OK))
+    return False
 
 
 def run_sealed(source: bytes, control: int) -> None:

@@ -22,7 +22,7 @@ _STARTS = {
     "cpp": re.compile(r"\bmain\s*\("),
     "java": re.compile(r"\bstatic\s+(?:final\s+)?void\s+main\s*\("),
     "go": re.compile(r"^func\s+main\s*\(", re.M),
-    "rust": re.compile(r"^\s*(?:pub\s+)?fn\s+main\s*\(", re.M),
+    "rust": re.compile(r"^[ \t]*(?:pub\s+)?fn\s+main\s*\(", re.M),
 }
 _PYTHON_2 = re.compile(r"\A#!.*python2")
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sandbox.execute import Executor
 from sandbox.grader import Grader
 from sandbox.judge import Seen
 from sandbox.languages import Harness, Language, LanguageUnavailable, get, names, register, toolchain
+from sandbox.languages.java import layout
 from sandbox.limits import MEBIBYTE, Limits
 from sandbox.prebuilt import Prebuilds
 from sandbox.run_once import RunRequest, run_once
@@ -232,6 +234,31 @@ def test_the_large_header_is_compiled_once_and_used_by_every_judge(monkeypatch, 
     assert seen == [
         ("prebuild cpp", ""), ("compile cpp with prebuilt", "!"), ("compile cpp", "."), ("compile cpp with prebuilt", "!"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "file", "entry"),
+    [
+        ("public class A { public static void main(String[] a) {} }", "A.java", "A"),
+        ("class B {}\nclass C { static void main(String... a) {} }\nclass D {}", "Main.java", "C"),
+        ("/* class Old { public static void main(String[] a) {} } */ class New { static void main() {} }", "Main.java", "New"),
+        ("// public class X\nclass Y { String s = \"}{\"; char c = '\"'; static void main() {} }", "Main.java", "Y"),
+        ("public class F {} class G { static class H { static public void main(String[] a) {} } }", "F.java", "G$H"),
+        ("class A { Class<?> k = B.class; { class L {} } static void main(String[] a) {} }", "Main.java", "A"),
+        ("enum E { X { void f() {} }; public static void main(String[] a) {} }", "Main.java", "E"),
+        ("class T { String s = \"\"\"\n class U { static void main() {} } \"\"\"; static void main() {} }", "Main.java", "T"),
+        ("", "Main.java", "Main"),
+    ],
+)  # fmt: skip
+def test_a_java_program_starts_in_the_class_around_its_main(source: str, file: str, entry: str) -> None:
+    assert layout(source) == (file, entry)
+
+
+def test_no_text_of_a_megabyte_keeps_the_judge_looking_for_a_class() -> None:
+    began = time.process_time()
+    for text in ("\n", "class A ", "/*", '"', '\\"', "public ", "public\n\n", "{", "static void main(", "final "):
+        layout("public " + text * (1_000_000 // len(text)) + "x static void main(")
+    assert time.process_time() - began < 30
 
 
 @pytest.mark.skipif(bool(fault("java")), reason=fault("java") or "-")

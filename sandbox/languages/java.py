@@ -6,24 +6,35 @@ import re
 
 from sandbox.languages import Harness, Language, Prebuilt
 
-_PUBLIC = re.compile(r"^\s*public\s+(?:(?:final|abstract|strictfp)\s+)*(?:class|interface|enum|record)\s+(\w+)", re.M)
-_CLASS = re.compile(r"\bclass\s+(\w+)")
-_MAIN = re.compile(r"\bstatic\s+(?:final\s+)?void\s+main\s*\(")
+_HIDDEN = re.compile(  # comments, text blocks, strings and characters; to the end where they have none
+    r"""//[^\n]*|/\*.*?(?:\*/|\Z)|"{3}(?:\\.|.)*?(?:"{3}|\Z)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?""", re.S
+)
+_KINDS = r"(?:class|interface|enum|record)\s+"
+_PARTS = re.compile(
+    rf"(?P<open>\{{)|(?P<close>\}})|\bpublic\s+(?:(?:final|abstract|strictfp)\s+)*{_KINDS}(?P<public>\w+)"
+    rf"|(?<![.\w]){_KINDS}(?P<type>\w+)"
+    r"|\bstatic\s+(?:(?:final|public|synchronized)\s+)*void\s+(?P<main>main)\s*\("
+)
 
 
 def layout(source: str) -> tuple[str, str]:
-    public = _PUBLIC.search(source)
-    main = _MAIN.search(source)
-    before = [match for match in _CLASS.finditer(source) if main and match.start() < main.start()]
-    around = [match[1] for match in before if main and _open(source[match.end() : main.start()])]
-    name = public.group(1) if public else "Main"
-    entry = around[-1] if around else before[-1][1] if before else name
-    return f"{name}.java", entry
-
-
-def _open(text: str) -> bool:
-    """Is a brace of it still open at its end? As good as it gets without reading strings and comments."""
-    return text.count("{") > text.count("}")
+    """In one pass: a program may be any text of a megabyte."""
+    public = entry = declared = ""
+    around: list[str] = []  # the types whose braces are open; "" for other braces
+    for part in _PARTS.finditer(_HIDDEN.sub(" ", source)):
+        if part["open"]:
+            around.append(declared)
+            declared = ""
+        elif part["close"]:
+            del around[-1:]
+        elif part["main"]:
+            entry = entry or "$".join(filter(None, around))
+        else:
+            declared = part["public"] or part["type"]
+            if part["public"] and not around:
+                public = public or declared
+    name = public or "Main"
+    return f"{name}.java", entry or name
 
 
 JAVAC = ("javac", "-J-Xmx512m", "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1")
