@@ -173,7 +173,7 @@ def step_of(processes: int, monkeypatch, **settings):
 
     monkeypatch.setattr(gate, "gather", exchange)
     monkeypatch.setattr(gate, "collect", sampled)
-    monkeypatch.setattr(gate, "passes", lambda rollout, visible: rollout.reward == 1.0)
+    monkeypatch.setattr(gate, "solved", lambda bench, rollout, task: rollout.reward == 1.0)
     run_config = SimpleNamespace(
         generation=SimpleNamespace(temperature=1.0, max_new_tokens=4),
         reward=SimpleNamespace(scheme="fraction", cases="all"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import Grader, GradeRequest, Outcome, Program, Verdict
+from sandbox import Grader, GradeRequest, Limits, Outcome, Program, Verdict
 from sandbox.lift import defined_names, humaneval, mbpp
 
 DATA = Path(os.environ.get("CODERL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -50,7 +50,7 @@ def mbpp_request(row: dict[str, Any]) -> GradeRequest:
     tests = [*row["test_list"], *row.get("challenge_test_list", [])]
     defined = defined_names(row["code"])
     cases = mbpp(tests, row.get("test_setup_code", ""), row.get("test_imports", []), defined=defined)
-    return GradeRequest(program=Program(source=row["code"]), cases=cases)
+    return GradeRequest(program=Program(source=row["code"]), cases=cases, limits=Limits(wall_seconds=60.0))  # cpu time decides
 
 
 def failures(grader: Grader, table: list[dict[str, Any]], requests: list[GradeRequest]) -> dict[Any, tuple[str, str]]:

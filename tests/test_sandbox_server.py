@@ -304,7 +304,7 @@ FAULTS: dict[str, tuple[Any, int, str]] = {
     "a case of no kind": (body(DOUBLE, task={"cases": [{}]}), 422, "requests[0]: task.cases[0] has none of"),
     "a key that is no Unicode": (b'{"schema": 1, "requests": [1], "\\ud800": 1}', 422, "is no key of the body"),
     "a hash that is no Unicode": (body("\ud800"), 424, "hashes are not known"),
-    "a number beyond all floats": (body(DOUBLE, task={**TASK, "limits": {"files": 10**400}}), 422, "files is 1000"),
+    "a number beyond all floats": (body(DOUBLE, task={**TASK, "limits": {"files": 10**400}}), 422, "limits.files is 1000"),
     "a score beyond all floats": (
         body(DOUBLE, task={**TASK, "checker": {"kind": "program", "source": "", "full_score": 10**400}}), 422, "too large",
     ),
