@@ -156,10 +156,10 @@ class RunConfig(Section):
                     f"{name}.off_policy_steps 1: engine continuous samples in step with training: take torch or vllm, or set "
                     "it to 0"
                 )
-            if self.generation.engine == "vllm" and self.generation.temperature != 1.0:
+            if self.generation.engine_url and self.generation.temperature != 1.0:
                 raise ValueError(
-                    "generation.engine vllm: its log-probabilities are those before temperature: set generation.temperature "
-                    "to 1, or take another engine"
+                    "generation.engine_url: a vllm server's log-probabilities are those before temperature: set "
+                    "generation.temperature to 1, or leave out engine_url"
                 )
         return self
 

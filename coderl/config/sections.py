@@ -112,13 +112,18 @@ class GenerationConfig(Section):
     batch_size: int = Field(128, gt=0)  # sequences that decode together
     stop: list[str] = []  # strings that end a completion, besides the model's stop tokens, e.g. "\n```"
     engine: Literal["torch", "continuous", "vllm"] = "torch"  # continuous: transformers' continuous batching
-    engine_url: str = ""  # of engine vllm: its server, e.g. http://localhost:8000
-    engine_folder: str = ""  # of engine vllm: the model folder that it serves; the policy is saved there
+    engine_url: str = ""  # of engine vllm: its server, e.g. http://localhost:8000; empty: inside the training process
+    engine_folder: str = ""  # of a vllm server: the model folder that it serves; the policy is saved there
+    engine_memory: float = Field(
+        0.4, gt=0, lt=1
+    )  # of vllm inside the process: the share of the GPU's memory that it takes
 
     @model_validator(mode="after")
     def _vllm_is_somewhere(self) -> GenerationConfig:
-        if [bool(self.engine_url), bool(self.engine_folder)] != [self.engine == "vllm"] * 2:
-            raise ValueError("engine vllm, engine_url and engine_folder go together: give all, or none")
+        if bool(self.engine_url) != bool(self.engine_folder) or (self.engine_url and self.engine != "vllm"):
+            raise ValueError(
+                "engine_url and engine_folder are for a vllm server: give both with engine vllm, or neither"
+            )
         return self
 
 

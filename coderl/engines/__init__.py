@@ -56,11 +56,13 @@ def open_engine(config: RunConfig, *, num_processes: int) -> Engine:
 
         return Continuous()
     if name == "vllm":
-        from coderl.engines.vllm import VllmServer
+        from coderl.engines.vllm import VllmHere, VllmServer
 
         if num_processes > 1:
             raise ConfigError("generation.engine: vllm is for one training process: launch one, or take another engine")
-        return VllmServer(config.generation.engine_url, config.generation.engine_folder)
+        if config.generation.engine_url:
+            return VllmServer(config.generation.engine_url, config.generation.engine_folder)
+        return VllmHere(config.generation.engine_memory)
     return OwnLoop()
 
 
