@@ -22,6 +22,7 @@ from coderl.errors import ModelError
 from coderl.experience import MicroBatch
 from coderl.functional import selected_logprobs
 from coderl.linear import use_onednn
+from coderl.packing import takes_packed_rows
 from coderl.seeds import derive
 from coderl.sharding import assign, full, full_weights, gathered, is_sharded, like
 from coderl.trunk import causal_of
@@ -187,6 +188,11 @@ def load_policy(config: PolicyConfig, *, seed: int, corpus: Iterable[str] = ()) 
             )
     if config.packing and config.attention != "sdpa":
         raise ModelError(f"policy.packing needs policy.attention sdpa, not {config.attention}: set one of them")
+    if config.packing and not takes_packed_rows(causal_of(model)):
+        raise ModelError(
+            f"policy.packing: {config.model!r} reads packed rows otherwise than rows of their own (sliding windows, states, or "
+            "another mask): set it to false"
+        )
     if config.gradient_checkpointing:
         if hasattr(model, "activation_checkpointing_enable"):  # its name in later releases of transformers 5
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

@@ -16,6 +16,7 @@ from coderl.errors import ModelError, RunFolderError  # noqa: E402
 from coderl.experience import Example, collate  # noqa: E402
 from coderl.functional import kl_estimates  # noqa: E402
 from coderl.methods.base import MethodBase  # noqa: E402
+from coderl.packing import takes_packed_rows  # noqa: E402
 from coderl.policy import load_policy, stop_token_ids  # noqa: E402
 from coderl.run_folder import RunFolder  # noqa: E402
 
@@ -114,6 +115,39 @@ def test_weights_that_cannot_be_written_whole_are_one_line_and_no_model(tmp_path
     assert run.last_model() == run.model_dir("0_sft")
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["0_sft"]
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+TINY = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "packs"),
+    [
+        ("Llama", {}, True),
+        ("Mistral", {"num_key_value_heads": 2, "sliding_window": None}, True),
+        ("Mistral", {"num_key_value_heads": 2, "sliding_window": 4096}, False),
+        ("Qwen2", {"num_key_value_heads": 2}, True),
+        ("Qwen2", {"num_key_value_heads": 2, "use_sliding_window": True, "max_window_layers": 0}, False),
+        ("Bloom", {"n_layer": 2, "n_head": 2}, False),
+    ],
+)
+def test_packed_rows_are_for_models_that_keep_them_apart(kind, changes, packs):
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**TINY, **changes, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    assert takes_packed_rows(getattr(transformers, f"{kind}ForCausalLM")(config)) is packs
+
+
+def test_packing_is_refused_where_it_would_change_what_is_learned(tmp_path):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    small = {**TINY, "vocab_size": 300, "num_key_value_heads": 2, "sliding_window": 8, "bos_token_id": None}
+    MistralForCausalLM(MistralConfig(**small, eos_token_id=1, pad_token_id=0)).save_pretrained(tmp_path)
+    make().tokenizer.save_pretrained(tmp_path)
+    load_policy(PolicyConfig(model=str(tmp_path)), seed=0)
+    with pytest.raises(ModelError, match=r"policy.packing: .*sliding windows"):
+        load_policy(PolicyConfig(model=str(tmp_path), packing=True), seed=0)
 
 
 def test_a_tokenizer_without_pad_or_stop_token_is_an_error_with_a_remedy(tmp_path):
