@@ -16,18 +16,21 @@ time, holds the expected values and decodes every answer strictly.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
-import gc
 import json
 import marshal
 import os
 import signal
 import sys
-import types
 import typing
+from atexit import register
 from collections.abc import Callable, Sequence
+from gc import collect
+from marshal import loads as load_code
+from os import close
+from sys import argv, modules
+from types import CodeType, ModuleType
 from typing import Any
 
 from sandbox import tracing
@@ -72,19 +75,19 @@ def run_first(source: bytes, control: int) -> None:
 
 def run_again(source: bytes, control: int) -> None:
     """The source is 4 bytes of length, the code, and the text, which tracebacks show."""
-    os.close(control)
+    close(control)
     start = 4 + int.from_bytes(source[:4], "little")
-    code = marshal.loads(memoryview(source)[4:start])
+    code = load_code(memoryview(source)[4:start])
     keep_text(source[start:])
     run_main(code)
 
 
-def run_main(code: types.CodeType, arguments: Sequence[str] = ()) -> None:
-    module = types.ModuleType("__main__")
+def run_main(code: CodeType, arguments: Sequence[str] = ()) -> None:
+    module = ModuleType("__main__")
     module.__file__ = FILE
-    sys.modules["__main__"] = module
-    sys.argv[:] = [FILE, *arguments]
-    atexit.register(_end)  # first in, so last to run
+    modules["__main__"] = module
+    argv[:] = [FILE, *arguments]
+    register(_end)  # first in, so last to run
     try:
         exec(code, module.__dict__)
     except SystemExit:
@@ -98,11 +101,13 @@ def run_main(code: types.CodeType, arguments: Sequence[str] = ()) -> None:
 def _end() -> None:
     """As at the end of an interpreter: what is still in the program's own stdout and stderr, then finalizers."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
+        try:
             stream.flush()  # it may be the program's own class, which needs the names
+        except Exception:
+            continue
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     sys.modules.pop("__main__", None)
-    gc.collect()  # what is in cycles, too, and before the names that finalizers use are gone
+    collect()  # what is in cycles, too, and before the names that finalizers use are gone
 
 
 def run_exec(source: bytes, control: int, binary: int | None = None) -> None:

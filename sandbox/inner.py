@@ -6,10 +6,10 @@ interpreter does. Until it has said that it is isolated (one byte on `armed`) no
 
 from __future__ import annotations
 
-import atexit
 import sys
 import threading
 from _thread import _count as num_threads
+from atexit import _ncallbacks, _run_exitfuncs
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -79,8 +79,8 @@ def end_interpreter(code: int) -> NoReturn:
     try:
         if num_threads():
             threading._shutdown()  # type: ignore[attr-defined]
-        if atexit._ncallbacks():
-            atexit._run_exitfuncs()
+        if _ncallbacks():
+            _run_exitfuncs()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     try:
@@ -88,6 +88,7 @@ def end_interpreter(code: int) -> NoReturn:
             sys.stdout.flush()
     except BaseException:
         code = code or 120
-    with suppress(BaseException):
+    try:
         sys.stderr.flush()
-    _exit(code)
+    finally:
+        _exit(code)
