@@ -54,8 +54,8 @@ from sandbox.spec import (
     SuiteCase,
 )
 from sandbox.tracing import CLAIM
-from sandbox.umpire import opinion, umpire_job
-from sandbox.validate import Validation, faulty
+from sandbox.umpire import came_to_grief, opinion, umpire_job
+from sandbox.validate import UNREADABLE, Validation, faulty
 from sandbox.verdict import CaseResult, Isolation, Outcome
 from sandbox.wire import Wire, pump
 from sandbox.workfiles import Fetched, WorkFile
@@ -261,11 +261,21 @@ class Executor:
         made = self._umpire(checker)
         if isinstance(made, Ending):
             return made
+        ended, seen = self._opinion(made, checker, given, right, output)
+        if came_to_grief(ended, seen):
+            found = opinion(checker, *self._opinion(made, checker, given, right, right.encode()))
+            if not found.flags:
+                return UNREADABLE
+        return opinion(checker, ended, seen)
+
+    def _opinion(
+        self, made: Runnable, checker: ProgramChecker, given: str, right: str, output: bytes
+    ) -> tuple[RunExit, Seen]:
         job = replace(umpire_job(made, checker, given, right, output), stdin=output)
         wire = Wire(self._start(f"umpire {made.role}", made.binds, job), job.limits, discard=True)
         ended, seen, _ = self._wait(wire)
         self.check()
-        return opinion(checker, ended, seen)
+        return ended, seen
 
     def _umpire(self, checker: ProgramChecker) -> Runnable | Ending:
         """A program that decides, ready to start; or why it never will."""

@@ -1,8 +1,8 @@
 """How does a trusted program, a validator or an interactor, decide about a candidate?
 
 It runs in a jail of its own, as any program does: with the input, the answer and, after the fact, the output as files or on
-its stdin; its exit code says what it thinks. What it writes for the jury stays here, because that may tell the answer. Whatever
-goes wrong with it is the task's fault (JE).
+its stdin; its exit code says what it thinks. What it writes for the jury stays here, because that may tell the answer. What
+goes wrong with it is the task's fault (JE), but for a validator that crashes over an output and accepts the answer.
 """
 
 from __future__ import annotations
@@ -65,6 +65,12 @@ def opinion(checker: ProgramChecker, ended: RunExit, seen: Seen) -> Ending:
         found = _POINTS.search(seen.stderr_head + seen.stdout[:4096])
         return _scored(found.group(1) if found else b"no points", checker.full_score)
     return faulty(f"exit code {ended.exit_code}")
+
+
+def came_to_grief(ended: RunExit, seen: Seen) -> bool:
+    """Did it end by accident, and not by what it thinks?"""
+    told = seen.stderr_head + seen.stderr_tail
+    return bool(_fault(ended, seen)) or (ended.exit_code == 1 and b"Traceback (most recent call last)" in told)
 
 
 def _fault(ended: RunExit, seen: Seen) -> str:

@@ -1,8 +1,9 @@
 """What does a trusted program say about an answer?
 
-Runs it in the referee's jail, never beside the candidate, on an output that may be hostile. Whatever goes wrong with it is the
-task's fault (JE), never the candidate's: a crash, a time-out, an answer of another form, or that it rejects what the task
-itself calls right.
+Runs it in the referee's jail, never beside the candidate, on an output that may be hostile. What goes wrong with it is the
+task's fault (JE): a crash, a time-out, an answer of another form, or that it rejects what the task itself calls right. But one
+that accepts what the task calls right, and comes to grief over an output, has got an output that is not right: a candidate
+must not be able to choose that nobody can tell.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sandbox.wire import Wire, pump
 
 MAX_KNOWN = 1000  # answers of tasks that are known to be accepted
 WRONG = Ending(flags=(Outcome.WA,), detail="the checker rejects the output")
+UNREADABLE = Ending(flags=(Outcome.WA,), detail="the checker, which accepts the expected output, fails on this one")
 
 
 class Validation:
@@ -31,16 +33,17 @@ class Validation:
     def function(self, checker: FunctionChecker, given: Any, answer: Any, expected: Any) -> Ending:
         """The ending of a case with this checker. Raises Lost."""
         found = self._call(checker, given, answer, expected)
-        if not found.flags or Outcome.JE in found.flags or not checker.accepts_answer:
+        if not found.flags or not checker.accepts_answer:
             return found
         key = (checker, dumps(encode([given, expected])))
         if key not in self._known:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[key] = self._call(checker, given, expected, expected)
-        if self._known[key].flags:
-            return faulty("it rejects the expected answer itself")
-        return found
+        right = self._known[key]
+        if right.flags:
+            return right if Outcome.JE in right.flags else faulty("it rejects the expected answer itself")
+        return UNREADABLE if Outcome.JE in found.flags else found
 
     def _call(self, checker: FunctionChecker, given: Any, answer: Any, expected: Any) -> Ending:
         run = self._slot().start(Job(driver="call", source=checker.source.encode(), limits=checker.limits))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from sandbox import CallCase, FunctionChecker, Grader, GradeRequest, Group, Limits, Program, StdioCase, Verdict
-from sandbox.spec import Case
+from sandbox.spec import Case, ProgramChecker
 
 # Any two different numbers whose sum is the input.
 SUM = """
@@ -94,6 +95,38 @@ def test_a_faulty_checker_is_never_the_fault_of_the_program(grader: Grader, name
     verdict = judge(grader, "print(1, 1)", FAULTY[name])
     assert (verdict.outcome, verdict.status) == ("JE", "UNSCORABLE"), verdict
     assert "the checker is faulty" in verdict.detail
+
+
+GRIEF = [
+    "raise ValueError(stdout)",
+    "import os; os._exit(0)",
+    "return 'junk'",
+    "while True: pass",
+    "return 'x' * (1 << 27)",
+]
+
+
+@pytest.mark.parametrize("grief", GRIEF)
+def test_an_output_over_which_a_good_checker_comes_to_grief_is_wrong(grader: Grader, grief: str) -> None:
+    text = f"def check(stdin, stdout, answer):\n if 'x' in stdout:\n  {grief}\n return stdout.strip() == answer"
+    checker = FunctionChecker(source=text, limits=Limits(cpu_seconds=0.4, wall_seconds=2.0))
+    case = StdioCase(stdin="", stdout="4")
+    found = [judge(grader, f"print({said!r})", checker, case) for said in ("4", "5", "x")]
+    assert [verdict.outcome for verdict in found] == ["AC", "WA", "WA"], found[2]
+    assert "fails on this one" in found[2].detail
+    secret = replace(checker, accepts_answer=False)  # then nothing shows that it is not the checker's own fault
+    assert judge(grader, "print('x')", secret, case).outcome == "JE"
+
+
+@pytest.mark.parametrize("grief", ["int(said)", "os.abort()", "all(map(bool, iter(lambda: 1, 0)))"])
+def test_an_output_over_which_a_good_validator_comes_to_grief_is_wrong(grader: Grader, grief: str) -> None:
+    text = "import os, sys\nsaid = sys.stdin.read()\nif 'x' in said: {}\nsys.exit(42 if said.strip() == {} else 43)"
+    limits = Limits(cpu_seconds=0.4, wall_seconds=2.0)
+    for right, outcome in (("'4'", "WA"), ("'9'", "JE")):  # the second one rejects the answer itself
+        validator = ProgramChecker(program=Program(source=text.format(grief, right)), limits=limits)
+        case = StdioCase(stdin="", stdout="4", checker=validator)
+        (verdict,) = grader.grade([GradeRequest(program=Program(source="print('x')"), cases=(case,))])
+        assert verdict.outcome == outcome, verdict
 
 
 @pytest.mark.parametrize("body", ["while True: pass", "import time; time.sleep(60)"])
