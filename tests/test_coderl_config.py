@@ -79,6 +79,7 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(change, words):
         ({"stages": ["sft"], "tasks": {}}, ["tasks.sft and tasks.train are empty"]),
         ({"tasks": {}}, ["tasks.train is empty"]),
         ({"eval": {"k": [8], "samples_per_task": 4}}, ["k=8 needs samples_per_task >= 8, got 4"]),
+        ({"eval": {"k": [1, 4], "temperature": 0}}, ["k=4 needs several samples", "temperature 0 has one"]),
         ({"eval": {"k": [0]}}, ["each 1 or more"]),
         ({"policy": {}}, ["'policy.model' is missing"]),
         ({"stages": ["dqo"]}, ["stages.0", "got 'dqo'"]),

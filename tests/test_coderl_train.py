@@ -319,3 +319,10 @@ def test_endpoints_and_the_remote_backend_go_together():
     for sandbox in ({"backend": "remote"}, {"endpoints": ["http://127.0.0.1:8080"]}):
         with pytest.raises(ConfigError, match="go together"):
             config(Path("unused"), sandbox=sandbox)
+
+
+def test_a_greedy_evaluation_says_that_it_took_one_sample_of_each_task():
+    from coderl.config import EvalConfig
+    from coderl.evaluate.passrate import score
+
+    assert score([], [], EvalConfig(temperature=0, samples_per_task=4), seed=0).samples_per_task == 1

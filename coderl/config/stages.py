@@ -33,6 +33,11 @@ class EvalConfig(Section):
     limit: int | None = Field(None, gt=0)  # take only the first tasks
     bootstrap: int = Field(2000, gt=0)
 
+    @property
+    def num_samples(self) -> int:
+        """Of each task: greedy ones would all be the same."""
+        return self.samples_per_task if self.temperature else 1
+
     @field_validator("k")
     @classmethod
     def _k_positive(cls, k: list[int]) -> list[int]:
@@ -44,4 +49,8 @@ class EvalConfig(Section):
     def _enough_samples(self) -> EvalConfig:
         if max(self.k) > self.samples_per_task:
             raise ValueError(f"k={max(self.k)} needs samples_per_task >= {max(self.k)}, got {self.samples_per_task}")
+        if max(self.k) > self.num_samples:
+            raise ValueError(
+                f"k={max(self.k)} needs several samples, and temperature 0 has one: raise it, or set k to [1]"
+            )
         return self

@@ -78,7 +78,7 @@ def evaluate(
     step: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Evaluation, list[Rollout]]:
-    """Sample every task `config.samples_per_task` times and grade on all its cases.
+    """Sample every task `config.num_samples` times and grade on all its cases.
 
     Sampling seeds depend on the run's seed and the task only, so that two evaluations of one run differ by the policy alone.
     """
@@ -90,7 +90,7 @@ def evaluate(
             collected = collect(
                 bench,
                 bench.share(list(tasks[start : start + per_chunk])),
-                samples_per_task=1 if config.temperature == 0 else config.samples_per_task,
+                samples_per_task=config.num_samples,
                 stage="eval",
                 step=0,
                 temperature=config.temperature,
@@ -126,7 +126,7 @@ def score(rollouts: Sequence[Rollout], tasks: Sequence[Task], config: EvalConfig
     count = max(len(rollouts), 1)
     return Evaluation(
         temperature=config.temperature,
-        samples_per_task=config.samples_per_task,
+        samples_per_task=config.num_samples,
         pass_at_k=breakdown.estimates(tallies, config.k, num_resamples=config.bootstrap, seed=seed),
         truncated=sum(r.truncated for r in rollouts) / count,
         no_program=sum(not r.program for r in rollouts) / count,
