@@ -263,6 +263,7 @@ def test_adaptive_kl_moves_towards_its_target_by_at_most_a_fifth_of_the_share_of
     # KL twice the target: error clipped to 0.2, 100 episodes of 1000: factor 1.02
     assert F.adapt_kl_coef(0.1, 12.0, 6.0, 100, 1000) == pytest.approx(0.102)
     assert F.adapt_kl_coef(0.1, 5.4, 6.0, 100, 1000) == pytest.approx(0.1 * (1 - 0.1 * 0.1))
+    assert F.adapt_kl_coef(0.1, 0.6, 6.0, 100, 1000) == pytest.approx(0.098)  # -0.9, clipped to -0.2
 
 
 def test_learning_rate_schedules_by_hand():
