@@ -5,7 +5,8 @@ hang, flood or stop reading: what waits is bounded, and so is all that is said.
 
 Who ends first matters, as in the Kattis format. A candidate that ends badly or meets a limit first has failed by that. An
 interactor that says wrong first has decided, and the candidate is ended; one that had closed its output before is given a
-moment to come to an end of its own, which counts. After the interactor said right the candidate must still end well.
+moment to come to an end of its own, which counts. After the interactor said right the candidate must still end well. An
+interactor that crashes has been told something that is not right, unless nothing was said so far, which is the task's fault.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from sandbox.backend import RunExit
 from sandbox.judge import Ending, Seen, crash_detail, explain, script_flags
 from sandbox.limits import Limits
 from sandbox.spec import ProgramChecker
-from sandbox.umpire import opinion, says_wrong
+from sandbox.umpire import crashed, opinion, says_wrong
 from sandbox.validate import faulty
+from sandbox.verdict import Outcome
 from sandbox.wire import Wire, pump
 
 GRACE_SECONDS = 1.0  # for a candidate that has closed its output to come to its own end
@@ -35,7 +37,7 @@ def converse(
     interactor_first = _over(interactor) and not _over(candidate)
     if interactor_first and not interactor.overflow:
         told = finish(interactor)
-        ending = opinion(checker, *told)
+        ending = _opinion(candidate, checker, *told)
         if says_wrong(checker, told[0]) and candidate.run.stdout < 0:
             pump([candidate], lambda: candidate.ended, time.monotonic() + GRACE_SECONDS)
         elif not ending.flags or ending.share is not None:
@@ -50,7 +52,15 @@ def converse(
         return ended, seen, Ending(flags=tuple(flags), detail=explain(flags, limits) or crash_detail(ended, seen))
     interactor.end_input()
     interactor.late = not pump([interactor], lambda: _over(interactor), interactor.run.deadline)
-    return ended, seen, opinion(checker, *finish(interactor))
+    return ended, seen, _opinion(candidate, checker, *finish(interactor))
+
+
+def _opinion(candidate: Wire, checker: ProgramChecker, ended: RunExit, seen: Seen) -> Ending:
+    """What the interactor thinks. One that crashes over words, or over their end, has not been told what is right."""
+    heard = candidate.ended or candidate.run.stdout < 0 or bool(candidate.seen().stdout)
+    if heard and crashed(ended, seen):
+        return Ending(flags=(Outcome.WA,), detail="the interactor fails on what the program said")
+    return opinion(checker, ended, seen)
 
 
 def _over(wire: Wire) -> bool:

@@ -25,6 +25,7 @@ _RIGHT = {Protocol.KATTIS: 42, Protocol.TESTLIB: 0}
 _WRONG = {Protocol.KATTIS: (43,), Protocol.TESTLIB: (1, 2, 4, 8)}
 _POINTS = re.compile(rb"^points\s+(\S+)", re.M)
 POINTS_CODE = 7
+KILLED = "killed by signal"
 
 
 def umpire_job(
@@ -62,15 +63,22 @@ def opinion(checker: ProgramChecker, ended: RunExit, seen: Seen) -> Ending:
         score = _fetched(ended, SCORE)
         return _scored(score, checker.full_score) if score.strip() else Ending()
     if ended.exit_code == POINTS_CODE and checker.protocol is Protocol.TESTLIB:
-        found = _POINTS.search(seen.stderr_head + seen.stdout[:4096])
-        return _scored(found.group(1) if found else b"no points", checker.full_score)
+        found = _POINTS.findall(seen.stderr_tail) or _POINTS.findall(seen.stdout[-4096:])
+        return _scored(
+            found[-1] if found else b"no points", checker.full_score
+        )  # what came before may quote the output
     return faulty(f"exit code {ended.exit_code}")
 
 
 def came_to_grief(ended: RunExit, seen: Seen) -> bool:
     """Did it end by accident, and not by what it thinks?"""
-    told = seen.stderr_head + seen.stderr_tail
-    return bool(_fault(ended, seen)) or (ended.exit_code == 1 and b"Traceback (most recent call last)" in told)
+    return bool(_fault(ended, seen)) or crashed(ended, seen)
+
+
+def crashed(ended: RunExit, seen: Seen) -> bool:
+    """By a signal, or by an exception in Python, and not by a limit."""
+    raised = ended.exit_code == 1 and b"Traceback (most recent call last)" in seen.stderr_head + seen.stderr_tail
+    return raised or _fault(ended, seen).startswith(KILLED)
 
 
 def _fault(ended: RunExit, seen: Seen) -> str:
@@ -82,7 +90,7 @@ def _fault(ended: RunExit, seen: Seen) -> str:
         return "it used too much memory"
     if ended.forbidden:
         return "a forbidden operation"
-    return f"killed by signal {ended.signal}" if ended.signal is not None else ""
+    return f"{KILLED} {ended.signal}" if ended.signal is not None else ""
 
 
 def _fetched(ended: RunExit, name: str) -> bytes:

@@ -144,6 +144,16 @@ def test_an_interactor_that_fails_is_the_tasks_fault_however_the_program_waits(g
     assert verdict.outcome is Outcome.JE, verdict
 
 
+@pytest.mark.parametrize("source", ["print('x')", "pass", "import os\nos.close(1)\nimport time\ntime.sleep(60)"])
+@pytest.mark.parametrize("read", ["int(input())", "os._exit(43 + 0 * int(input()))", "input() == 'y' or os.abort()"])
+def test_a_program_cannot_make_itself_unscorable_by_what_an_interactor_cannot_read(
+    grader: Grader, source: str, read: str
+) -> None:
+    case = InteractiveCase(input="1", interactor=interactor(f"import os\nx = {read}\nraise SystemExit(42)"))
+    (verdict,) = grader.grade([GradeRequest(program=Program(source=source), cases=(case,), limits=SLEEPY)])
+    assert verdict.outcome in (Outcome.WA, Outcome.WTLE), verdict
+
+
 def test_an_interactor_that_outlasts_an_honest_program_is_the_tasks_fault(grader: Grader) -> None:
     limits = Limits(cpu_seconds=0.5, wall_seconds=0.5)
     case = InteractiveCase(input="1", interactor=interactor("import time\ntime.sleep(60)", limits=limits))
@@ -183,7 +193,7 @@ def test_an_interactor_may_give_a_part_of_the_points(grader: Grader) -> None:
         for n in (50, 25, 0, "'junk'", 60)
     ]
     found = [(v.outcome.value, v.points) for v in grader.grade(requests)]
-    assert found == [("AC", 100.0), ("PA", 50.0), ("PA", 0.0), ("JE", None), ("AC", 100.0)]
+    assert found == [("AC", 100.0), ("PA", 50.0), ("PA", 0.0), ("WA", 0.0), ("AC", 100.0)]
 
 
 KATTIS = "import sys\nn = int(open(sys.argv[1]).read())\nright = int(open(sys.argv[2]).read())\n"
@@ -218,7 +228,8 @@ def test_exit_codes_mean_what_the_protocol_says(grader: Grader, code: int, katti
 
 def test_a_testlib_checker_gives_a_share_with_code_7(grader: Grader) -> None:
     for text, outcome, share in (("0.5", "PA", 0.5), ("1", "AC", 1.0), ("0", "PA", 0.0), ("2.5x", "JE", None)):
-        source = f"import sys\nprint('points {text} half', file=sys.stderr)\nsys.exit(7)"
+        said = f"print('points 1, you said?\\npoints {text} half', file=sys.stderr)"  # what it quotes is no verdict
+        source = f"import sys\n{said}\nsys.exit(7)"
         verdict = checked(grader, "print(4)", interactor(source, protocol=Protocol.TESTLIB))
         assert (verdict.outcome.value, verdict.cases[0].share) == (outcome, share)
 
