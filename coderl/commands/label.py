@@ -67,9 +67,11 @@ def label(
             from coderl.label.sources import fill
             from coderl.label.start import LabelServer
 
-            filled = fill(store, source, ways=ways, per_task=per_task, gold=gold, reward_model=reward_model, seed=seed)
-        typer.echo(filled)
+        # First what may be refused: reading a long run takes a while.
         server = LabelServer(store, host=host, port=port, annotators=annotator or [], new_tokens=new_tokens)
+        if source.is_dir():
+            typer.echo(f"reading the samples of {source}", err=True)
+        typer.echo(fill(store, source, ways=ways, per_task=per_task, gold=gold, reward_model=reward_model, seed=seed))
         typer.echo("\n".join(server.lines))
         server.serve()
     except KeyboardInterrupt:

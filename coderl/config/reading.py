@@ -103,16 +103,16 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     names = list(section.model_fields)
     if close := difflib.get_close_matches(str(location[-1]), names, n=1):
         return f": did you mean {close[0]!r}?"
-    if elsewhere := [path for path in _paths(RunConfig) if path.split(".")[-1] == location[-1]]:
+    if elsewhere := [path for path in paths(RunConfig) if path.split(".")[-1] == location[-1]]:
         elsewhere.sort(key=lambda path: path.split(".")[0] != location[0])  # its own section first
         return f" here: did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
     return f": valid keys here are {', '.join(names)}"
 
 
-def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key of a section and of those in it, e.g. grpo.optimizer.learning_rate."""
     for name, field in section.model_fields.items():
         yield f"{prefix}{name}"
         for option in [field.annotation, *getattr(field.annotation, "__args__", ())]:
             if isinstance(option, type) and issubclass(option, BaseModel):
-                yield from _paths(option, f"{prefix}{name}.")
+                yield from paths(option, f"{prefix}{name}.")
