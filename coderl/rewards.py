@@ -94,7 +94,7 @@ def _speedup(verdict: Verdict, reference: Verdict | None) -> float:
 
 
 def _execution(verdict: Verdict, cases: tuple[CaseResult, ...], scheme: str) -> float:
-    # A program that does not compile, or holds no code, has no case results to look at.
+    # A program that does not compile, or holds no code, has CE in every case; a verdict without cases tells as a whole.
     outcome = worst(case.outcome for case in cases) if cases else verdict.outcome
     share = sum(case.outcome is Outcome.AC for case in cases) / len(cases) if cases else 0.0
     if scheme == "all_pass":
