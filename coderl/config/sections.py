@@ -116,7 +116,7 @@ class GenerationConfig(Section):
     engine_folder: str = ""  # of a vllm server: the model folder that it serves; the policy is saved there
     engine_memory: float = Field(
         0.4, gt=0, lt=1
-    )  # of vllm inside the process: the share of the GPU's memory that it takes
+    )  # of vllm inside the process: its share of the GPU's (a CPU: all) memory
 
     @model_validator(mode="after")
     def _vllm_is_somewhere(self) -> GenerationConfig:

@@ -198,7 +198,7 @@ class VllmServer(_Vllm):
 
 
 class VllmHere(_Vllm):
-    """vLLM in this process, started by the first sample; on a GPU it takes the share `memory` of its memory."""
+    """vLLM in this process, started by the first sample, with the share `memory` of the GPU's memory (or a CPU machine's)."""
 
     name = "vLLM in this process"
 
