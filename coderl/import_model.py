@@ -8,6 +8,8 @@ model, but is not the original one; 4-bit rounding stays in it. Whatever a GGUF 
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +55,8 @@ def find(source: str) -> Path:
 
 
 def _convert(gguf: Path, folder: Path, dtype: Dtype) -> None:
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars are for an eye, not for a log; read when tqdm is imported
     try:
         import gguf as _  # noqa: F401
         import torch

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +88,16 @@ def test_digits_are_cut_one_by_one_as_in_pretraining_although_a_merge_exists(imp
     tokenizer = transformers.AutoTokenizer.from_pretrained(imported)
     assert tokenizer.tokenize("x12") == ["x", "1", "2"]  # without the repair: "x", "12"
     assert tokenizer.decode(tokenizer("f(12)\n", add_special_tokens=False)["input_ids"]) == "f(12)\n"
+
+
+def test_the_command_prints_its_path_and_draws_no_bars_into_a_log(tiny_gguf, tmp_path):
+    root = str(Path(__file__).resolve().parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "coderl", "import-model", str(tiny_gguf), "model"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "model\n"), done.stderr
+    assert "it/s" not in done.stderr
 
 
 def test_an_existing_folder_is_not_written_into_unless_asked(tiny_gguf, tmp_path):
