@@ -27,11 +27,11 @@ from sandbox.grader import Grader
 from sandbox.limits import MEBIBYTE, Limits
 from sandbox.record import record_name, versions, write_record
 from sandbox.run_once import RunRequest, run_once
-from sandbox.samples import check_writable, read_samples, read_tasks, write_lines
+from sandbox.samples import FileSample, check_writable, read_samples, read_tasks, write_lines
 from sandbox.spec import Program
 from sandbox.speed import TimeFactors, read_factor
 from sandbox.summary import print_summary
-from sandbox.verdict import Outcome
+from sandbox.verdict import Outcome, Verdict
 
 app = typer.Typer(
     help="Run and judge untrusted programs.",
@@ -110,12 +110,17 @@ def grade(
             if relative_limits is not None:
                 rows = relative.relative_limits(rows, known, relative_limits, grader)
             bar = Console(stderr=True)
-            graded = dict(
-                track(
-                    grader.stream([row.request for row in rows]), "grading", total=len(rows), console=bar,
-                    transient=True, disable=not bar.is_terminal,
+            graded: dict[int, Verdict] = {}
+            arrivals = grader.stream([row.request for row in rows])
+            try:
+                graded.update(
+                    track(
+                        arrivals, "grading", total=len(rows), console=bar, transient=True, disable=not bar.is_terminal
+                    )
                 )
-            )  # fmt: skip
+            except KeyboardInterrupt:
+                _keep(out, rows, graded)
+                raise
         verdicts = [graded[number] for number in range(len(rows))]
         try:
             if out is not None:
@@ -308,3 +313,13 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}): check the path") from None
+
+
+def _keep(out: Path | None, rows: list[FileSample], graded: dict[int, Verdict]) -> None:
+    """What was graded before an interrupt goes beside `out`, under a name that tells it from a whole result."""
+    place = ""
+    if out is not None and graded:
+        partial = out.with_name(f"{out.name}.partial")
+        write_lines(partial, ({"task_id": rows[n].task_id, **graded[n].to_json()} for n in sorted(graded)))
+        place = f"; their verdicts are in {partial}"
+    sys.stderr.write(f"sandbox: interrupted after {len(graded)} of {len(rows)} samples{place}\n")

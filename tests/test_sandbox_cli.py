@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,36 @@ def test_what_was_found_is_told_even_if_it_cannot_be_written(tmp_path: Path) -> 
     done = sandbox("grade", tasks, samples, "--workers", 1, "--record", "records", cwd=tmp_path)
     assert done.returncode == 2 and "00000-stdio.json: cannot be written" in done.stderr
     assert "1/1 samples accepted" in done.stdout
+
+
+def test_what_was_graded_before_an_interrupt_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from sandbox import cli
+    from sandbox.verdict import Integrity, Isolation, Outcome, Verdict
+
+    class Interrupted:
+        def __init__(self, **settings: object) -> None: ...
+
+        def __enter__(self) -> Interrupted:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def stream(self, requests: object) -> Iterator[tuple[int, Verdict]]:
+            isolation = Isolation(backend="jail")
+            yield 1, Verdict(outcome=Outcome.WA, cases=(), integrity=Integrity.SEPARATED, isolation=isolation)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "Grader", Interrupted)
+    tasks = lines(tmp_path / "tasks.jsonl", CALL, STDIO)
+    samples = lines(tmp_path / "samples.jsonl", GOOD, {"task_id": "stdio", "solution": ""}, GOOD)
+    out = tmp_path / "results.jsonl"
+    done = CliRunner().invoke(cli.app, ["grade", str(tasks), str(samples), "--out", str(out)])
+    assert done.exit_code == 130 and not out.exists()
+    assert done.stderr == f"sandbox: interrupted after 1 of 3 samples; their verdicts are in {out}.partial\n"
+    [kept] = [json.loads(line) for line in Path(f"{out}.partial").read_text().splitlines()]
+    assert (kept["task_id"], kept["outcome"]) == ("stdio", "WA")
 
 
 def test_a_program_comes_by_a_pipe_and_help_and_version_have_their_usual_names(tmp_path: Path) -> None:
