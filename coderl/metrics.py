@@ -16,6 +16,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -130,11 +131,21 @@ def number(value: float) -> float | None:
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
-    """All whole lines of metrics.jsonl, parsed; a run that is being written can be read."""
+    """All whole lines of metrics.jsonl, parsed; a run that is being written can be read. Raises RunFolderError."""
     if not folder.metrics_path.exists():
         return []
     with open(folder.metrics_path, "rb") as file:
-        return [json.loads(line) for line in _whole_lines(file)]
+        return [_parsed(folder.metrics_path, number, line) for number, line in enumerate(_whole_lines(file), 1)]
+
+
+def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise RunFolderError(
+            f"{path}:{number}: is not JSON ({error}); take that line out, or copy the file back"
+        ) from None
+    return record
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:

@@ -218,6 +218,7 @@ def stop_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 
 def _load(config: PolicyConfig) -> tuple[Any, Any]:
     """A model folder, an adapter folder (its adapter is then what is trained), or a hub id."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source, adapter = config.model, None
@@ -241,7 +242,7 @@ def _load(config: PolicyConfig) -> tuple[Any, Any]:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         missing = "" if Path(source).exists() else "; no folder here is called that: check its path, or the hub id"
         raise ModelError(
             f"policy.model {config.model!r}: cannot be loaded: {str(error).splitlines()[0].rstrip('.')}{missing}"

@@ -74,6 +74,14 @@ def test_a_line_is_on_disk_as_soon_as_it_is_logged(folder):
         assert len(read_metrics(folder)) == 1  # a SIGKILL now loses nothing
 
 
+def test_a_line_that_is_no_json_is_named(folder):
+    fill(folder, range(1, 3))
+    with folder.metrics_path.open("ab") as file:
+        file.write(b"{bad\n")
+    with pytest.raises(RunFolderError, match=r"metrics\.jsonl:3: is not JSON \(.*take that line out"):
+        read_metrics(folder)
+
+
 def test_half_a_line_left_by_a_kill_is_neither_read_nor_kept(folder):
     fill(folder, range(1, 3))
     whole = folder.metrics_path.read_bytes()

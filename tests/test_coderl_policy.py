@@ -98,6 +98,14 @@ def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
         load_policy(PolicyConfig(model="./nowhere"), seed=0)
 
 
+def test_weights_that_were_cut_off_are_one_line(tmp_path):
+    make().save(tmp_path / "m")
+    weights = tmp_path / "m" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"m': cannot be loaded: .*header"):
+        load_policy(PolicyConfig(model=str(tmp_path / "m")), seed=0)
+
+
 def test_weights_that_cannot_be_written_whole_are_one_line_and_no_model(tmp_path):
     method, run = MethodBase(make(), 0.1), RunFolder(tmp_path)
     method.finish(run, "0_sft")
