@@ -17,6 +17,7 @@ from coderl.config import NewModelConfig, PolicyConfig, parse  # noqa: E402
 from coderl.critic import critic_trunk  # noqa: E402
 from coderl.engines import OwnLoop  # noqa: E402
 from coderl.errors import ConfigError, ModelError, TrainingStopped  # noqa: E402
+from coderl.experience import collate  # noqa: E402
 from coderl.generate import generate  # noqa: E402
 from coderl.loop import Trainer  # noqa: E402
 from coderl.methods.grpo import Grpo  # noqa: E402
@@ -292,6 +293,32 @@ def test_an_entropy_bonus_raises_the_entropy():
     assert found[0.5]["rollout/entropy"] > found[0.0]["rollout/entropy"] + 0.01
 
 
+def test_ppo_takes_the_entropy_bonus_off_its_loss():
+    method = Ppo(b := bench(["AC", "WA"]), b.config.ppo, "0_ppo")
+    examples = method.collect(0).examples
+    batch = collate(examples, [1.0] * len(examples), b.policy.pad_id, b.policy.device)
+    plain = method.loss(batch, 0).loss
+    method.config = method._rollout_config = method.config.model_copy(update={"entropy_coef": 0.5})
+    loss, watch = method.loss(batch, 0)
+    assert float((watch["policy/entropy"] * batch.mask).max()) > 1
+    torch.testing.assert_close(loss * batch.mask, (plain - 0.5 * watch["policy/entropy"]) * batch.mask)
+
+
+@pytest.mark.parametrize("kl_in", ["reward", "token_reward"])
+def test_a_completion_pays_for_its_kl_as_a_whole_or_token_by_token(kl_in):
+    """A KL of 1 nat per token at 0.1 each: a pass of T tokens is worth 1 - T / 10; token t pays for itself and the rest."""
+    settings = {"prompts_per_step": 2, "samples_per_prompt": 2, "kl_coef": 0.1, "kl_in": kl_in, "scale": "none"}
+    b = bench(["AC"], reinforce_pp=settings)
+    method = Grpo(b, b.config.reinforce_pp, "0_reinforce_pp")
+    method.all_logprobs = lambda examples, weights=None: [
+        torch.full((len(e.completion_ids),), -3.0 if weights is None else -4.0) for e in examples
+    ]
+    for example in method.collect(0).examples:
+        left = torch.arange(len(example.completion_ids), 0, -1)
+        paid = left if kl_in == "token_reward" else left[0].expand(len(left))
+        torch.testing.assert_close(example.advantages, 1 - 0.1 * paid)
+
+
 def test_epochs_stop_at_the_target_kl():
     settings = {"prompts_per_step": 3, "samples_per_prompt": 4, "epochs": 6, "optimizer": {"learning_rate": 5e-3}}
     steps = {}
@@ -486,7 +513,16 @@ def test_what_becomes_of_a_truncated_completion(truncation, last_return, valid):
     b = bench(["AC"], ppo={"prompts_per_step": 3, "samples_per_prompt": 2, "truncation": truncation, "kl_coef": 0})
     method = Ppo(b, b.config.ppo, "0_ppo")
     torch.nn.init.constant_(method._critic.head.linear.bias, 0.5)
+    sample = method.sample
+
+    def first_ends(step):
+        found, metrics = sample(step)
+        ended = found.rollouts[0].with_(truncated=False)
+        return replace(found, rollouts=[ended, *found.rollouts[1:]]), metrics
+
+    method.sample = first_ends
     experience = method.collect(0)
+    assert float(experience.examples[0].returns[-1]) == pytest.approx(1.0) and experience.examples[0].valid
     chosen = [e for e, r in zip(experience.examples, experience.rollouts, strict=True) if r.truncated]
     assert chosen
     for example in chosen:

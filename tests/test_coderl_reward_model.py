@@ -74,6 +74,9 @@ def test_davidsons_three_outcomes_are_a_distribution_and_equal_sides_tie_as_nu_s
     tie = davidson_loss(a, b, margin, half, nu=0.7)
     assert (torch.exp(-win) + torch.exp(-loss) + torch.exp(-tie)).item() == pytest.approx(1.0)
     assert torch.exp(-davidson_loss(a, a, margin, half, nu=0.7)).item() == pytest.approx(0.7 / 2.7)
+    # a label that is wrong one time in ten
+    smoothed = davidson_loss(a, b, margin, one, nu=0.7, label_smoothing=0.1)
+    torch.testing.assert_close(smoothed, 0.9 * win + 0.1 * loss)
     # nu -> 0 leaves Bradley-Terry
     assert davidson_loss(a, b, margin, one, nu=1e-12).item() == pytest.approx(-log_sigmoid(0.8))
 
