@@ -33,6 +33,7 @@ from coderl.versions import versions
 
 FORMAT = "coderl-run-1"  # in versions.json
 FIXED = ("name", "seed", "stages", "policy", "tasks")
+FORMER = "method"  # a key of eight sections that said nothing: runs from before it was taken out hold it
 
 
 class RunFolder:
@@ -113,7 +114,11 @@ class RunFolder:
     def config(self) -> RunConfig:
         """The resolved configuration that the run was started with."""
         try:
-            return parse(yaml.safe_load(self.config_path.read_text(encoding="utf-8")), origin=str(self.config_path))
+            raw = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+            for section in raw.values() if isinstance(raw, dict) else ():
+                if isinstance(section, dict):
+                    section.pop(FORMER, None)
+            return parse(raw, origin=str(self.config_path))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunFolderError(f"{self.config_path}: cannot be read: {' '.join(str(error).split())}") from error
 

@@ -14,7 +14,7 @@ import yaml
 
 from coderl import versions
 from coderl.config import parse
-from coderl.errors import RunFolderError
+from coderl.errors import ConfigError, RunFolderError
 from coderl.run_folder import RunFolder, atomic_write, explained, make_directory
 
 RAW = {"stages": ["grpo"], "policy": {"model": "new:"}, "tasks": {"train": ["easy"]}, "name": "r"}
@@ -42,6 +42,21 @@ def test_a_folder_that_holds_something_is_refused_with_three_ways_out(tmp_path):
     with pytest.raises(RunFolderError, match=r"--resume.*--overwrite.*name=") as caught:
         RunFolder.create(config(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_from_before_a_key_was_taken_out_is_still_read(tmp_path):
+    folder = RunFolder.create(config(tmp_path))
+    raw = yaml.safe_load(folder.config_path.read_text())
+    for section in ("sft", "sample", "pairs", "dpo", "rejection", "reward_model", "best_of_n", "eval"):
+        raw[section]["method"] = section
+    folder.config_path.write_text(yaml.safe_dump(raw))
+    assert RunFolder.open(folder.path).config() == config(tmp_path)
+    folder.unlock()
+    RunFolder.resume(config(tmp_path)).unlock()
+    raw["eval"]["methods"] = 1
+    folder.config_path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(ConfigError, match=r"unknown key 'eval\.methods'"):
+        folder.config()
 
 
 def test_an_empty_folder_is_taken(tmp_path):
