@@ -285,3 +285,15 @@ def test_the_sides_of_a_pair_stay_together_and_the_last_token_is_found(packed):
             assert batch.input_ids.flatten()[batch.last].tolist() == [e.completion_ids[-1] for e in chosen]
             values = batch.spread(torch.arange(len(rows)).float())
             assert batch.sums(values).tolist() == [i * len(e.completion_ids) for i, e in enumerate(chosen)]
+
+
+def test_the_likelihood_term_is_a_mean_over_the_tokens_of_the_chosen_side(tmp_path):
+    """RPO, Pang et al. 2024, equation 1: of pair i it adds alpha * -log pi(chosen) / |chosen|."""
+    method = Dpo(b := bench(tmp_path, nll_coef=0.5), b.config.dpo, "0_dpo")
+    examples = method.collect(0).examples
+    batch = collate(examples, [1.0] * len(examples), b.policy.pad_id, b.policy.device)
+    with_term = method.loss(batch, 0).loss[:, 0]
+    method.config = method.config.model_copy(update={"nll_coef": 0.0})
+    added = with_term - method.loss(batch, 0).loss[:, 0]
+    means = torch.stack([own.mean() for own in batch.split(b.policy.logprobs(batch, 1.0))])
+    torch.testing.assert_close(added, -0.5 * means[::2].repeat_interleave(2))
