@@ -8,6 +8,7 @@ nothing follows or waits for it. Part of the zygote: standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fnmatch
 import json
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MAX_NAME_BYTES, MAX_FILES = 255, 200  # of one part of a name; of the files that one run may bring back
+MAX_DEPTH = 16  # of the folders in which a pattern looks for them
 _HEAD = struct.Struct("<I")
 
 
@@ -95,14 +97,14 @@ def unpack(payload: bytes) -> tuple[bytes, int]:
 def open_results(folder: str, patterns: Sequence[str]) -> tuple[list[tuple[str, str]], list[int]]:
     """For each name its fault ("" if it is open), and the descriptors of those that are open, in that order.
 
-    A pattern with `*` stands for the names of the folder itself that match.
+    A pattern with `*` stands for the files that match, in the folder and in those below (Java's packages).
     """
     found: list[tuple[str, str]] = []
     descriptors: list[int] = []
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for pattern in patterns:
-            names = sorted(fnmatch.filter(os.listdir(root), pattern)) if "*" in pattern else [pattern]
+            names = _matching(folder, pattern) if "*" in pattern else [pattern]
             for name in names:
                 if len(descriptors) == MAX_FILES:
                     found.append((name, f"more than {MAX_FILES} files"))
@@ -115,6 +117,21 @@ def open_results(folder: str, patterns: Sequence[str]) -> tuple[list[tuple[str, 
     finally:
         os.close(root)
     return found, descriptors
+
+
+def _matching(folder: str, pattern: str) -> list[str]:
+    """The names, below `folder`, of the files that match; folders deeper than MAX_DEPTH are not looked into."""
+    found: list[str] = []
+    folders = [""]
+    for inner in folders:  # which grows meanwhile
+        with contextlib.suppress(OSError), os.scandir(f"{folder}/{inner}") as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    if fnmatch.fnmatch(entry.name, pattern):
+                        found.append(inner + entry.name)
+                elif inner.count("/") < MAX_DEPTH:
+                    folders.append(f"{inner}{entry.name}/")
+    return sorted(found)
 
 
 def read_result(descriptor: int, limit: int) -> bytes | None:

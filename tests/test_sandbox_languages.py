@@ -247,6 +247,7 @@ def test_the_large_header_is_compiled_once_and_used_by_every_judge(monkeypatch, 
         ("class A { Class<?> k = B.class; { class L {} } static void main(String[] a) {} }", "Main.java", "A"),
         ("enum E { X { void f() {} }; public static void main(String[] a) {} }", "Main.java", "E"),
         ("class T { String s = \"\"\"\n class U { static void main() {} } \"\"\"; static void main() {} }", "Main.java", "T"),
+        ("/* package no; */ package org.e; public class P { static void main() {} }", "P.java", "org.e.P"),
         ("", "Main.java", "Main"),
     ],
 )  # fmt: skip

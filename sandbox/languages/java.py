@@ -1,4 +1,4 @@
-"""Java: the file is called like its public class; what starts is the class with `main`."""
+"""Java: the file is called like its public class; what starts is the class with `main`, in its package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ _HIDDEN = re.compile(  # comments, text blocks, strings and characters; to the e
 )
 _KINDS = r"(?:class|interface|enum|record)\s+"
 _PARTS = re.compile(
-    rf"(?P<open>\{{)|(?P<close>\}})|\bpublic\s+(?:(?:final|abstract|strictfp)\s+)*{_KINDS}(?P<public>\w+)"
+    r"\bpackage\s+(?P<package>[\w.]+)\s*;|(?P<open>\{)|(?P<close>\})"
+    rf"|\bpublic\s+(?:(?:final|abstract|strictfp)\s+)*{_KINDS}(?P<public>\w+)"
     rf"|(?<![.\w]){_KINDS}(?P<type>\w+)"
     r"|\bstatic\s+(?:(?:final|public|synchronized)\s+)*void\s+(?P<main>main)\s*\("
 )
@@ -19,10 +20,12 @@ _PARTS = re.compile(
 
 def layout(source: str) -> tuple[str, str]:
     """In one pass: a program may be any text of a megabyte."""
-    public = entry = declared = ""
+    public = entry = declared = package = ""
     around: list[str] = []  # the types whose braces are open; "" for other braces
     for part in _PARTS.finditer(_HIDDEN.sub(" ", source)):
-        if part["open"]:
+        if part["package"]:
+            package = f"{part['package']}."
+        elif part["open"]:
             around.append(declared)
             declared = ""
         elif part["close"]:
@@ -34,7 +37,7 @@ def layout(source: str) -> tuple[str, str]:
             if part["public"] and not around:
                 public = public or declared
     name = public or "Main"
-    return f"{name}.java", entry or name
+    return f"{name}.java", package + (entry or name)
 
 
 JAVAC = ("javac", "-J-Xmx512m", "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1")
