@@ -16,6 +16,7 @@ from coderl.errors import TrainingStopped
 from coderl.extract import extract_program
 from coderl.generate import SampleRequest
 from coderl.grading import Grading, Key
+from coderl.own_rewards import own_parts
 from coderl.program_key import program_key
 from coderl.rewards import reward_parts, total
 from coderl.rollout import Rollout
@@ -132,7 +133,7 @@ def _rewarded(
     *,
     max_new_tokens: int,
 ) -> list[Rollout]:
-    weighs_time = bool(bench.config.reward.time_weight)
+    weighs_time, weights = bool(bench.config.reward.time_weight), bench.config.reward.functions
     rollouts = []
     for task, draft in zip(owners, drafts, strict=True):
         verdict = verdicts[task.id, draft.program, False]
@@ -146,6 +147,9 @@ def _rewarded(
             length_share=len(draft.completion_ids) / max_new_tokens,
             reference_verdict=verdicts.get((task.id, task.reference, True)) if weighs_time else None,
         )
+        if weights and not math.isnan(total(parts)):
+            text, program = draft.completion, draft.program
+            parts |= own_parts(weights, task=task, completion=text, program=program, verdict=verdict)
         rollouts.append(draft.with_(verdict=verdict, reward_parts=parts, reward=total(parts)))
     return rollouts
 

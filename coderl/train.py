@@ -37,6 +37,7 @@ from coderl.methods.reward_model import RewardModelling
 from coderl.methods.sft import Sft
 from coderl.metrics import Metrics, Progress, read_metrics
 from coderl.monitor import Monitor
+from coderl.own_rewards import keep_sources
 from coderl.policy import load_policy
 from coderl.profiling import profiled
 from coderl.prompts import PromptRenderer
@@ -136,6 +137,7 @@ def evaluate_with_progress(
 def workbench(config: RunConfig, folder: RunFolder | None = None) -> Iterator[Workbench]:
     if config.reward.harm_weight and config.reward.harm_source == "bandit":
         bandit_findings.require()
+    keep_sources(config.reward.functions, folder)
     set_seed(derive(config.seed, "global") % 2**32)
     train, test = _load_all(config.tasks.train), _load_all(config.tasks.test)
     sft = _load_all(config.tasks.sft) if config.tasks.sft else train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 
 class Section(BaseModel):
@@ -136,6 +136,22 @@ class LearnedRewardConfig(Section):
     model: str = ""  # the folder of a reward model; empty: that of the last stage reward_model
 
 
+PARTS = [
+    "execution",
+    "truncated",
+    "overlong",
+    "format",
+    "length",
+    "ast",
+    "dataflow",
+    "harm",
+    "forbidden",
+    "time",
+    "learned",
+]
+FunctionSpec = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
+
+
 class RewardConfig(Section):
     """Reward of one verdict. `cases`: which cases the reward may look at."""
 
@@ -150,7 +166,18 @@ class RewardConfig(Section):
     harm_source: Literal["rules", "bandit"] = "rules"  # who says what is harmful: our rules, or bandit (extra `harm`)
     forbidden_weight: float = Field(0.0, ge=0)  # subtracted where the sandbox saw a forbidden operation (SV)
     time_weight: float = Field(0.0, ge=0)  # times log2 of the speed-up over the reference, -1 to 1; not reproducible
+    functions: dict[FunctionSpec, FiniteFloat] = {}  # parts of your own: weights by "FILE.py:FUNCTION"
     learned: LearnedRewardConfig | None = None  # null: execution alone
+
+    @model_validator(mode="after")
+    def _functions_have_names_of_their_own(self) -> RewardConfig:
+        taken = set(PARTS)
+        for spec in self.functions:
+            name = spec.rpartition(":")[2]
+            if name in taken:
+                raise ValueError(f"functions: the reward has a part {name} already: give the function another name")
+            taken.add(name)
+        return self
 
     @model_validator(mode="after")
     def _points_are_of_all_cases(self) -> RewardConfig:
