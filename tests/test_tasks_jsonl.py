@@ -181,7 +181,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         raise OSError("no space")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(TaskError, match=r"cannot be written .no space."):
         jsonl.write(path, [])
     assert jsonl.read(path) == [FULL]
     assert os.listdir(tmp_path) == ["t.jsonl"]
