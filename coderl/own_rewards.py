@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import math
-import shutil
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from importlib import util
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from coderl.errors import ConfigError
-from coderl.run_folder import RunFolder, is_main_process, make_directory
+from coderl.run_folder import RunFolder, atomic_write, is_main_process, make_directory
 from sandbox.verdict import Verdict
 from tasks.task import Task
 
@@ -53,7 +52,7 @@ def keep_sources(weights: Iterable[str], folder: RunFolder | None) -> None:
         kept = folder.path / "reward_functions" / f"{part_of(spec)}.py"
         if not kept.exists():
             make_directory(kept.parent)
-            shutil.copyfile(path, kept)
+            atomic_write(kept, path.read_bytes())
         elif kept.read_bytes() != path.read_bytes():
             raise ConfigError(
                 f"{WHERE}: {path} has changed since the run began: go back to {kept}, or delete that to go on with the new one"
