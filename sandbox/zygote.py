@@ -221,34 +221,20 @@ def send_report(channel: socket.socket, report: dict[str, Any]) -> None:
 
 
 class Order:
-    """See `sandbox.cell.Work`. Slots, because the names of other attributes are touched when they are looked up."""
+    """A `Work`. Slots, because the names of other attributes are touched when they are looked up."""
 
-    __slots__ = (
-        "cpu_seconds", "driver", "fetch", "file_bytes", "files", "memory_bytes", "number", "output_bytes", "processes",
-        "reserves_memory", "stack_bytes", "wall_seconds",
-    )  # fmt: skip
-    number: int
-    driver: str
-    cpu_seconds: float
-    wall_seconds: float
-    memory_bytes: int
-    output_bytes: int
-    file_bytes: int
-    files: int
-    processes: int
-    stack_bytes: int
-    fetch: list[str]
-    reserves_memory: bool
+    __slots__ = tuple(Work.__annotations__)
 
 
 def parse(data: bytes) -> Work:
     _, number, cpu, wall, memory, output, file_bytes, files, processes, stack, reserves = JOB.unpack_from(data)
     driver, *fetch = data[JOB.size :].decode().split("\0")
-    job = Order()
+    job: Any = Order()
     job.number, job.driver, job.fetch, job.cpu_seconds, job.wall_seconds = number, driver, fetch, cpu, wall
     job.memory_bytes, job.output_bytes, job.file_bytes, job.files = memory, output, file_bytes, files
     job.processes, job.stack_bytes, job.reserves_memory = processes, stack, reserves
-    return job
+    result: Work = job
+    return result
 
 
 def lost(detail: str) -> dict[str, Any]:
